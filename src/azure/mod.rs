@@ -1,0 +1,3 @@
+//! What logferry asks of Azure itself: tokens (and, later, instance metadata and scheduled events).
+
+pub mod credential;

@@ -1,0 +1,241 @@
+//! The cursor of one sink: how far the log has been accepted, and what only the sink knows.
+//!
+//! A cursor file has two slots of equal size, written in turn, each with a generation and a checksum: a torn write
+//! leaves the other slot. It grows by a new file that is renamed over the old one.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::LogPosition;
+use super::format::{Take, put_blob};
+use super::storage::{Storage, StorageFile, read_full};
+use crate::record::OriginId;
+
+const MAGIC: &[u8; 8] = b"LFRYCUR\x01";
+/// Smallest slot, in bytes: a cursor without dead letters fits many times.
+const SLOT_MIN_BYTES: u64 = 4096;
+
+/// Place of the first record that is not accepted yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// Start of the frame.
+    pub at: LogPosition,
+    /// Records of that frame, of any origin and route, that come before.
+    pub record: u32,
+}
+
+/// All that a cursor file holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CursorState {
+    pub cursor: Cursor,
+    /// What the sink asked to remember before sending, see `Sink::note`.
+    pub note: Vec<u8>,
+    /// Records dead-lettered, by origin.
+    pub dead_lettered: HashMap<OriginId, u64>,
+}
+
+impl CursorState {
+    fn encode(&self, generation: u64) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128 + self.dead_lettered.len() * 24);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&[0; 8]); // length and checksum, filled in below
+        out.extend_from_slice(&generation.to_le_bytes());
+        out.extend_from_slice(&self.cursor.at.segment.to_le_bytes());
+        out.extend_from_slice(&self.cursor.at.offset.to_le_bytes());
+        out.extend_from_slice(&self.cursor.record.to_le_bytes());
+        put_blob(&mut out, &self.note);
+        out.extend_from_slice(&(self.dead_lettered.len() as u32).to_le_bytes());
+        for (origin, count) in &self.dead_lettered {
+            out.extend_from_slice(&origin.0);
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        let body_len = (out.len() - 16) as u32;
+        let crc = crc32c::crc32c(&out[16..]);
+        out[8..12].copy_from_slice(&body_len.to_le_bytes());
+        out[12..16].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    fn decode(slot: &[u8]) -> Option<(u64, Self)> {
+        let mut take = Take(slot);
+        if take.bytes(8)? != MAGIC {
+            return None;
+        }
+        let (len, crc) = (take.u32()?, take.u32()?);
+        let body = take.bytes(len as usize)?;
+        if crc32c::crc32c(body) != crc {
+            return None;
+        }
+        let mut take = Take(body);
+        let generation = take.u64()?;
+        let at = LogPosition { segment: take.u64()?, offset: take.u64()? };
+        let cursor = Cursor { at, record: take.u32()? };
+        let note = take.blob()?.to_vec();
+        let mut dead_lettered = HashMap::new();
+        for _ in 0..take.u32()? {
+            dead_lettered.insert(OriginId(take.array()?), take.u64()?);
+        }
+        Some((generation, CursorState { cursor, note, dead_lettered }))
+    }
+}
+
+/// The file of one cursor, open for writing.
+#[derive(Debug)]
+pub struct CursorFile {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    file: Arc<dyn StorageFile>,
+    slot_bytes: u64,
+    generation: u64,
+}
+
+impl CursorFile {
+    /// Opens a cursor, or makes one at `start`; `start` is also taken where no slot can be read (then the third value is true).
+    ///
+    /// # Errors
+    /// The folder or file cannot be read or written.
+    pub fn open(storage: Arc<dyn Storage>, path: &Path, start: Cursor) -> io::Result<(Self, CursorState, bool)> {
+        let file = match storage.open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let state = CursorState { cursor: start, ..CursorState::default() };
+                let cursor_file = Self::make(storage, path, &state, 1, SLOT_MIN_BYTES)?;
+                return Ok((cursor_file, state, false));
+            }
+            Err(error) => return Err(error),
+        };
+        let slot_bytes = file.len()? / 2;
+        let mut newest: Option<(u64, CursorState)> = None;
+        for slot in 0..2 {
+            let mut bytes = vec![0; slot_bytes as usize];
+            let read = read_full(file.as_ref(), &mut bytes, slot * slot_bytes)?;
+            if let Some((generation, state)) = CursorState::decode(&bytes[..read])
+                && newest.as_ref().is_none_or(|(g, _)| *g < generation)
+            {
+                newest = Some((generation, state));
+            }
+        }
+        match newest {
+            Some((generation, state)) => {
+                let path = path.to_owned();
+                Ok((CursorFile { storage, path, file, slot_bytes, generation }, state, false))
+            }
+            None => {
+                let state = CursorState { cursor: start, ..CursorState::default() };
+                let cursor_file = Self::make(storage, path, &state, 1, SLOT_MIN_BYTES)?;
+                Ok((cursor_file, state, true))
+            }
+        }
+    }
+
+    /// A new file under a temporary name, synced, then renamed to its place.
+    fn make(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        state: &CursorState,
+        generation: u64,
+        slot_bytes: u64,
+    ) -> io::Result<Self> {
+        let temporary = path.with_extension("new");
+        match storage.remove(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = storage.create(&temporary, slot_bytes * 2)?;
+        file.write_all_at(&state.encode(generation), (generation % 2) * slot_bytes)?;
+        file.sync()?;
+        storage.rename(&temporary, path)?;
+        if let Some(dir) = path.parent() {
+            storage.sync_dir(dir)?;
+        }
+        Ok(CursorFile { storage, path: path.to_owned(), file, slot_bytes, generation })
+    }
+
+    /// Writes the state; durable after the next [`CursorFile::sync`], whole or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&mut self, state: &CursorState) -> io::Result<()> {
+        let generation = self.generation + 1;
+        let bytes = state.encode(generation);
+        if bytes.len() as u64 > self.slot_bytes {
+            let slot_bytes = (bytes.len() as u64 * 2).next_power_of_two();
+            *self = Self::make(Arc::clone(&self.storage), &self.path, state, generation, slot_bytes)?;
+            return Ok(());
+        }
+        self.file.write_all_at(&bytes, (generation % 2) * self.slot_bytes)?;
+        self.generation = generation;
+        Ok(())
+    }
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::storage::Disk;
+    use super::*;
+
+    fn state(n: u64) -> CursorState {
+        CursorState {
+            cursor: Cursor { at: LogPosition { segment: n, offset: n * 8 }, record: n as u32 },
+            note: vec![b'n'; n as usize],
+            dead_lettered: (0..n).map(|i| (OriginId([i as u8; 16]), i)).collect(),
+        }
+    }
+
+    fn open(path: &Path) -> (CursorFile, CursorState, bool) {
+        CursorFile::open(Arc::new(Disk), path, Cursor::default()).expect("cursor")
+    }
+
+    #[test]
+    fn the_newest_state_is_read_back_also_after_the_file_has_grown() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("es.cursor");
+        assert_eq!(open(&path).1, CursorState::default());
+        for n in [1, 2, 3, 250, 4] {
+            let (mut file, _, _) = open(&path);
+            file.write(&state(n)).expect("write");
+            let (_, read, reset) = open(&path);
+            assert_eq!((read, reset), (state(n), false));
+        }
+    }
+
+    #[test]
+    fn a_torn_write_leaves_the_state_before_it() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("es.cursor");
+        let (mut file, _, _) = open(&path);
+        file.write(&state(1)).expect("write");
+        let before = std::fs::read(&path).expect("read");
+        file.write(&state(2)).expect("write");
+        let after = std::fs::read(&path).expect("read");
+        let changed: Vec<usize> = (0..before.len()).filter(|&i| before[i] != after[i]).collect();
+        for torn_at in changed.iter().take(60).skip(1) {
+            let mut torn = after.clone();
+            torn[*torn_at..].copy_from_slice(&before[*torn_at..]);
+            std::fs::write(&path, &torn).expect("write");
+            let (_, read, reset) = open(&path);
+            assert!(!reset);
+            assert!(read == state(1) || read == state(2), "torn at {torn_at}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_file_starts_anew_and_says_so() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("es.cursor");
+        std::fs::write(&path, vec![0xff; 8192]).expect("write");
+        let start = Cursor { at: LogPosition { segment: 3, offset: 64 }, record: 0 };
+        let (_, read, reset) = CursorFile::open(Arc::new(Disk), &path, start).expect("cursor");
+        assert_eq!((read.cursor, reset), (start, true));
+    }
+}

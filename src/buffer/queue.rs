@@ -1,0 +1,199 @@
+//! The queue between the sources and the writer of the log, and the state that both sides share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use super::{FILES_PAUSE_PERCENT, LogPosition, Section};
+
+/// Most bytes of sections that wait for the writer. At the bound `append` waits: file reading pauses,
+/// and the engine's streams are read no further.
+pub const QUEUE_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// The buffer has stopped and takes nothing more: it was closed, or its disk failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the buffer has stopped")]
+pub struct Closed;
+
+/// How far the log has come. All three only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Sections written, counted since start.
+    pub written: u64,
+    pub appended: LogPosition,
+    pub synced: LogPosition,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub sections: VecDeque<Section>,
+    pub bytes: usize,
+    /// Sections ever queued.
+    pub queued: u64,
+    /// Nothing more is taken; the writer ends when the queue is empty, or at once where `abandon` is set.
+    pub closed: bool,
+    pub abandon: bool,
+    /// A cursor moved: segments may be free to delete, origins to retire.
+    pub cursor_moved: bool,
+}
+
+/// State shared by appenders, writer, syncer and readers.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub waiting: Mutex<Waiting>,
+    /// The writer waits here.
+    pub work: Condvar,
+    /// Threads in `append_blocking` wait here.
+    pub room: Condvar,
+    /// Tasks in `append` wait here.
+    pub room_async: Notify,
+    pub progress: watch::Sender<Progress>,
+    /// Why the buffer failed, once it has.
+    pub fatal: watch::Sender<Option<String>>,
+    /// The writer has ended.
+    pub ended: watch::Sender<bool>,
+    /// Bytes of segments that hold something, and the bound for them.
+    pub used_bytes: AtomicU64,
+    pub max_bytes: u64,
+    pub disk_full: AtomicBool,
+    /// Acknowledged position of each sink, by route bit.
+    pub cursors: Mutex<Vec<LogPosition>>,
+    /// What each source added to the log since the start.
+    pub sums: Mutex<super::sums::Sums>,
+    /// Set by a reader that has read all that is synced.
+    pub sync_wanted: Mutex<bool>,
+    /// The syncer waits here.
+    pub sync_work: Condvar,
+}
+
+/// A lock whose holder panicked is still ours: every critical section here leaves the state whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub fn new(max_bytes: u64, start: LogPosition, cursors: Vec<LogPosition>) -> Self {
+        Shared {
+            waiting: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            room_async: Notify::new(),
+            progress: watch::Sender::new(Progress { written: 0, appended: start, synced: start }),
+            fatal: watch::Sender::new(None),
+            ended: watch::Sender::new(false),
+            used_bytes: AtomicU64::new(0),
+            max_bytes,
+            disk_full: AtomicBool::new(false),
+            cursors: Mutex::new(cursors),
+            sums: Mutex::default(),
+            sync_wanted: Mutex::new(false),
+            sync_work: Condvar::new(),
+        }
+    }
+
+    /// Ends the buffer: nothing more is taken or handed out.
+    pub fn fail(&self, reason: String) {
+        self.fatal.send_if_modified(|fatal| {
+            let first = fatal.is_none();
+            if first {
+                *fatal = Some(reason);
+            }
+            first
+        });
+        self.close(true);
+    }
+
+    pub fn close(&self, abandon: bool) {
+        {
+            let mut waiting = lock(&self.waiting);
+            waiting.closed = true;
+            waiting.abandon |= abandon;
+        }
+        self.work.notify_all();
+        self.room.notify_all();
+        self.room_async.notify_waiters();
+        self.want_sync();
+    }
+
+    pub fn want_sync(&self) {
+        *lock(&self.sync_wanted) = true;
+        self.sync_work.notify_all();
+    }
+
+    /// Called by the writer when it has taken sections out.
+    pub fn made_room(&self) {
+        self.room.notify_all();
+        self.room_async.notify_waiters();
+    }
+}
+
+/// The sources' end of the buffer; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Appender {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Appender {
+    /// Queues a section; waits while the queue or the buffer is full.
+    ///
+    /// # Errors
+    /// [`Closed`]: the section was not taken, its lines will be read again after the next start.
+    pub async fn append(&self, section: Section) -> Result<(), Closed> {
+        let mut section = section;
+        loop {
+            let room = self.shared.room_async.notified();
+            tokio::pin!(room);
+            // Listens before looking, so that room made in between is not missed.
+            room.as_mut().enable();
+            match self.try_append(section)? {
+                None => return Ok(()),
+                Some(back) => section = back,
+            }
+            room.await;
+        }
+    }
+
+    /// Like [`Appender::append`], for a thread that is no task of the runtime.
+    ///
+    /// # Errors
+    /// [`Closed`], as there.
+    pub fn append_blocking(&self, section: Section) -> Result<(), Closed> {
+        let mut waiting = lock(&self.shared.waiting);
+        while !waiting.closed && waiting.bytes >= QUEUE_MAX_BYTES {
+            waiting = self.shared.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.push(&mut waiting, section)
+    }
+
+    fn try_append(&self, section: Section) -> Result<Option<Section>, Closed> {
+        let mut waiting = lock(&self.shared.waiting);
+        if !waiting.closed && waiting.bytes >= QUEUE_MAX_BYTES {
+            return Ok(Some(section));
+        }
+        self.push(&mut waiting, section).map(|()| None)
+    }
+
+    fn push(&self, waiting: &mut Waiting, section: Section) -> Result<(), Closed> {
+        if waiting.closed {
+            return Err(Closed);
+        }
+        waiting.bytes += section.weight();
+        waiting.queued += 1;
+        waiting.sections.push_back(section);
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    /// Files may be read: the buffer holds less than [`FILES_PAUSE_PERCENT`] of its bound, and the queue has room.
+    pub fn files_may_read(&self) -> bool {
+        let used = self.shared.used_bytes.load(Ordering::Relaxed);
+        used < self.shared.max_bytes / 100 * FILES_PAUSE_PERCENT && self.docker_may_read()
+    }
+
+    /// Container streams may be read: the queue has room.
+    pub fn docker_may_read(&self) -> bool {
+        lock(&self.shared.waiting).bytes < QUEUE_MAX_BYTES
+    }
+}

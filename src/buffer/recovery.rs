@@ -1,0 +1,403 @@
+//! Opening the log: finds the newest whole segment, replays it, cuts the torn tail, and begins a segment of its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::format::{self, FRAME_HEADER_BYTES, FrameKind, HeaderFault, RetiredSum, SEGMENT_HEADER_BYTES, Table, Take};
+use super::queue::{Appender, Shared};
+use super::reader::{Reader, find_frame, read_frame, read_header, segments};
+use super::storage::{Storage, StorageFile};
+use super::writer::{self, Live, add_retired, segment_name, set_aside};
+use super::{
+    Buffer, Cursor, CursorFile, CursorState, LiveOrigin, LogPosition, OriginInfo, Recovered, SEGMENT_BYTES,
+    SEGMENT_MIN_BYTES, Setup,
+};
+use crate::record::OriginId;
+
+/// Why a buffer cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the buffer in {dir:?} cannot be opened: {source}")]
+    Io { dir: PathBuf, source: io::Error },
+    #[error(
+        "{path:?} was written by a later logferry (format {version}): start that one, or give this one another state.dir"
+    )]
+    Version { path: PathBuf, version: u32 },
+    #[error("{path:?} belongs to another buffer: move it away; it is never overwritten")]
+    Foreign { path: PathBuf },
+}
+
+/// What the newest segments tell.
+#[derive(Debug, Default)]
+struct Found {
+    log_id: Option<[u8; 16]>,
+    sinks: Vec<String>,
+    retired: Vec<RetiredSum>,
+    live: HashMap<OriginId, Live>,
+    /// Length of each whole segment.
+    closed: BTreeMap<u64, u64>,
+    next_segment: u64,
+    next_sequence: u64,
+    torn_bytes: u64,
+    damaged_bytes: u64,
+}
+
+/// Opens the buffer in `setup.dir`, or makes one, and starts its threads. Returns it with the cursor of each sink.
+///
+/// # Errors
+/// [`OpenError`]; a torn tail and damage are none.
+pub fn open(setup: &Setup, storage: Arc<dyn Storage>) -> Result<(Buffer, Vec<(CursorFile, CursorState)>), OpenError> {
+    let io_error = |source: io::Error| OpenError::Io { dir: setup.dir.clone(), source };
+    storage.create_dir_all(&setup.dir).map_err(io_error)?;
+    storage.create_dir_all(&setup.cursor_dir).map_err(io_error)?;
+    let mut found = find(&setup.dir, storage.as_ref())?;
+    let removed_sinks: Vec<String> =
+        found.sinks.iter().filter(|name| !name.is_empty() && !setup.sinks.contains(name)).cloned().collect();
+    remap_routes(&mut found, &setup.sinks);
+
+    let end = LogPosition { segment: found.next_segment, offset: 0 };
+    let mut cursors = Vec::new();
+    for name in &setup.sinks {
+        cursors.push(open_cursor(setup, &storage, &found, name, end).map_err(io_error)?);
+    }
+    for name in &removed_sinks {
+        set_cursor_aside(setup, storage.as_ref(), name).map_err(io_error)?;
+    }
+    let positions: Vec<LogPosition> = cursors.iter().map(|(_, state)| state.cursor.at).collect();
+    let shared = Arc::new(Shared::new(setup.options.max_bytes, end, positions));
+    let recovered = recovered(&found, removed_sinks);
+    let log_id = match found.log_id {
+        Some(id) => id,
+        None => OriginId::random().map_err(io_error)?.0,
+    };
+    let control = writer::spawn(writer::Start {
+        shared: Arc::clone(&shared),
+        storage: Arc::clone(&storage),
+        dir: setup.dir.clone(),
+        log_id,
+        segment_bytes: (setup.options.max_bytes / 4).clamp(SEGMENT_MIN_BYTES, SEGMENT_BYTES),
+        sync: setup.options.sync,
+        segment: found.next_segment,
+        sequence: found.next_sequence,
+        sinks: setup.sinks.clone(),
+        live: found.live,
+        retired: found.retired,
+        closed: found.closed,
+    })
+    .map_err(io_error)?;
+    let readers = setup
+        .sinks
+        .iter()
+        .zip(&cursors)
+        .enumerate()
+        .map(|(bit, (name, (_, state)))| {
+            Reader::new(Arc::clone(&shared), Arc::clone(&storage), &setup.dir, name, bit, state.cursor)
+        })
+        .collect();
+    let appender = Appender { shared };
+    Ok((Buffer { appender, readers, recovered, control }, cursors))
+}
+
+fn recovered(found: &Found, removed_sinks: Vec<String>) -> Recovered {
+    let origins = found
+        .live
+        .values()
+        .map(|live| LiveOrigin {
+            info: Arc::clone(&live.info),
+            position: live.position.clone(),
+            counters: live.counters.clone(),
+            ended: live.ended,
+        })
+        .collect();
+    Recovered { origins, torn_bytes: found.torn_bytes, damaged_bytes: found.damaged_bytes, removed_sinks }
+}
+
+fn cursor_path(setup: &Setup, sink: &str) -> PathBuf {
+    setup.cursor_dir.join(format!("{sink}.cursor"))
+}
+
+/// The cursor of a sink. A sink that the log does not know yet begins at its end.
+fn open_cursor(
+    setup: &Setup,
+    storage: &Arc<dyn Storage>,
+    found: &Found,
+    sink: &str,
+    end: LogPosition,
+) -> io::Result<(CursorFile, CursorState)> {
+    let known = found.sinks.iter().any(|name| name == sink);
+    let first = found.closed.keys().next().copied().unwrap_or(end.segment);
+    let start = if known { LogPosition { segment: first, offset: 0 } } else { end };
+    let start = Cursor { at: start, record: 0 };
+    let path = cursor_path(setup, sink);
+    let (file, mut state, reset) = CursorFile::open(Arc::clone(storage), &path, start)?;
+    if reset {
+        tracing::error!(sink, "the cursor was unreadable: everything still buffered is sent again");
+    }
+    if state.cursor.at > end || !known {
+        // A log that is older than its cursor was restored from elsewhere, or made anew.
+        state.cursor = start;
+    }
+    Ok((file, state))
+}
+
+/// A sink that is not configured any more holds no segment; its cursor is kept under another name.
+fn set_cursor_aside(setup: &Setup, storage: &dyn Storage, sink: &str) -> io::Result<()> {
+    let path = cursor_path(setup, sink);
+    match storage.rename(&path, &path.with_extension("removed")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            tracing::warn!(sink, "this sink is not configured any more: what it had not accepted is abandoned");
+            storage.sync_dir(&setup.cursor_dir)
+        }
+    }
+}
+
+/// Brings the routed counts of the old sinks into the order of the new ones.
+fn remap_routes(found: &mut Found, sinks: &[String]) {
+    let old_bits: Vec<Option<usize>> =
+        sinks.iter().map(|name| found.sinks.iter().position(|old| old == name)).collect();
+    let remap = |routed: &mut Vec<u64>| {
+        *routed = old_bits.iter().map(|bit| bit.and_then(|bit| routed.get(bit).copied()).unwrap_or(0)).collect();
+    };
+    for live in found.live.values_mut() {
+        remap(&mut live.counters.routed);
+    }
+    for sum in &mut found.retired {
+        remap(&mut sum.counters.routed);
+    }
+}
+
+/// Looks at the segments, newest first, until one has a whole table; replays that one and cuts its torn tail.
+fn find(dir: &Path, storage: &dyn Storage) -> Result<Found, OpenError> {
+    let io_error = |source: io::Error| OpenError::Io { dir: dir.to_owned(), source };
+    let mut found = Found { next_segment: 1, next_sequence: 1, ..Found::default() };
+    let numbers = segments(storage, dir).map_err(io_error)?;
+    found.next_segment = numbers.last().map_or(1, |last| last + 1);
+    let mut replayed = false;
+    for &number in numbers.iter().rev() {
+        let path = dir.join(segment_name(number));
+        let file = storage.open(&path).map_err(io_error)?;
+        let whole = match read_header(file.as_ref()).map_err(io_error)? {
+            Ok(header) => {
+                if found.log_id.is_some_and(|id| id != header.log_id) {
+                    return Err(OpenError::Foreign { path });
+                }
+                found.log_id = Some(header.log_id);
+                header.segment == number
+            }
+            Err(HeaderFault::Version(version)) => return Err(OpenError::Version { path, version }),
+            Err(HeaderFault::NotWhole) => false,
+        };
+        let len = if replayed {
+            // An older segment is read by the sinks that need it; its damage is found there.
+            if whole { Some(file.len().map_err(io_error)?) } else { None }
+        } else if whole {
+            replay(&mut found, file.as_ref(), number, dir, storage).map_err(io_error)?
+        } else {
+            None
+        };
+        match len {
+            Some(len) => {
+                replayed = true;
+                found.closed.insert(number, len);
+            }
+            None => drop_segment(&mut found, file.as_ref(), &path, number, dir, storage).map_err(io_error)?,
+        }
+    }
+    Ok(found)
+}
+
+/// Removes a segment without a whole table. If it holds a whole frame all the same it is damage, and set aside.
+fn drop_segment(
+    found: &mut Found,
+    file: &dyn StorageFile,
+    path: &Path,
+    number: u64,
+    dir: &Path,
+    storage: &dyn Storage,
+) -> io::Result<()> {
+    let len = file.len()?;
+    if find_frame(file, number, 0, len)?.is_some() {
+        tracing::error!(segment = number, bytes = len, "a damaged segment of the buffer was set aside in quarantine/");
+        found.damaged_bytes += len;
+        storage.create_dir_all(&dir.join("quarantine"))?;
+        storage.rename(path, &dir.join("quarantine").join(segment_name(number)))?;
+    } else {
+        found.torn_bytes += len;
+        storage.remove(path)?;
+    }
+    storage.sync_dir(dir)
+}
+
+/// Replays a segment into `found` and makes its whole part durable; its length, or `None` where the table is not whole.
+fn replay(
+    found: &mut Found,
+    file: &dyn StorageFile,
+    number: u64,
+    dir: &Path,
+    storage: &dyn Storage,
+) -> io::Result<Option<u64>> {
+    let limit = file.len()?;
+    let mut offset = SEGMENT_HEADER_BYTES as u64;
+    let (header, mut memory) = match read_frame(file, number, offset, limit, Vec::new())? {
+        Ok((header, bytes)) if header.kind == FrameKind::Table => (header, bytes),
+        _ => return Ok(None),
+    };
+    let Some(table) = Table::decode(&memory[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.len]) else {
+        return Ok(None);
+    };
+    let mut indexes = take_table(found, table, number);
+    found.next_sequence = header.sequence + 1;
+    offset += header.frame_bytes() as u64;
+    loop {
+        match read_frame(file, number, offset, limit, memory)? {
+            Ok((header, bytes)) => {
+                let end = offset + header.frame_bytes() as u64;
+                let payload = &bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.len];
+                replay_frame(found, payload, &mut indexes, LogPosition { segment: number, offset: end });
+                found.next_sequence = header.sequence + 1;
+                offset = end;
+                memory = bytes;
+            }
+            Err(back) => {
+                memory = back;
+                match durable_frame_after(file, number, offset, limit, found.next_sequence)? {
+                    Some(next) => {
+                        let bytes = next - offset;
+                        tracing::error!(
+                            segment = number,
+                            offset,
+                            bytes,
+                            "damaged bytes in the buffer, see quarantine/"
+                        );
+                        keep_damage(file, number, offset, bytes, dir, storage)?;
+                        found.damaged_bytes += bytes;
+                        offset = next;
+                    }
+                    None => break,
+                }
+            }
+        }
+    }
+    found.torn_bytes += torn_len(file, offset, limit)?;
+    file.set_len(offset)?;
+    file.sync()?;
+    storage.sync_dir(dir)?;
+    Ok(Some(offset))
+}
+
+fn keep_damage(
+    file: &dyn StorageFile,
+    number: u64,
+    offset: u64,
+    len: u64,
+    dir: &Path,
+    storage: &dyn Storage,
+) -> io::Result<()> {
+    let mut bytes = vec![0; len as usize];
+    let read = super::storage::read_full(file, &mut bytes, offset)?;
+    let name = format!("{}.{offset}.damaged", segment_name(number));
+    set_aside(storage, dir, &name, &bytes[..read])
+}
+
+/// The next whole frame after an invalid one, if it proves that what stood before it had been synced:
+/// then the invalid bytes are damage, else they are a torn tail together with all that follows.
+fn durable_frame_after(
+    file: &dyn StorageFile,
+    number: u64,
+    offset: u64,
+    limit: u64,
+    expected: u64,
+) -> io::Result<Option<u64>> {
+    let first = find_frame(file, number, offset + 1, limit)?;
+    let mut at = first;
+    while let Some(candidate) = at {
+        match read_frame(file, number, candidate, limit, Vec::new())? {
+            Ok((header, _)) if header.synced >= expected => return Ok(first),
+            Ok((header, _)) => at = find_frame(file, number, candidate + header.frame_bytes() as u64, limit)?,
+            Err(_) => at = find_frame(file, number, candidate + 1, limit)?,
+        }
+    }
+    Ok(None)
+}
+
+/// Bytes behind the last whole frame that are no zeros: how much was torn.
+fn torn_len(file: &dyn StorageFile, offset: u64, limit: u64) -> io::Result<u64> {
+    let mut chunk = vec![0; 64 * 1024];
+    let mut at = offset;
+    let mut last = offset;
+    while at < limit {
+        let read = super::storage::read_full(file, &mut chunk, at)?;
+        if read == 0 {
+            break;
+        }
+        if let Some(index) = chunk[..read].iter().rposition(|&byte| byte != 0) {
+            last = at + index as u64 + 1;
+        }
+        at += read as u64;
+    }
+    Ok(last - offset)
+}
+
+fn take_table(found: &mut Found, table: Table, number: u64) -> HashMap<u32, OriginId> {
+    found.sinks = table.sinks;
+    found.retired = table.retired;
+    let mut indexes = HashMap::new();
+    for (index, origin) in table.origins.into_iter().enumerate() {
+        indexes.insert(index as u32, origin.id);
+        let info = OriginInfo { id: origin.id, descriptor: origin.descriptor, constants: origin.constants };
+        found.live.insert(
+            origin.id,
+            Live {
+                index: None,
+                info: Arc::new(info),
+                position: origin.position,
+                counters: origin.counters,
+                ended: origin.ended,
+                // Its last section stands in an older segment: passed for sure once this one is reached.
+                last: LogPosition { segment: number, offset: 0 },
+                source: None,
+            },
+        );
+    }
+    indexes
+}
+
+fn replay_frame(found: &mut Found, payload: &[u8], indexes: &mut HashMap<u32, OriginId>, end: LogPosition) {
+    let mut take = Take(payload);
+    while !take.0.is_empty() {
+        match format::take_section(&mut take) {
+            Some(format::SectionRef::Define { index, id, descriptor, constants }) => {
+                indexes.insert(index, id);
+                let info = Arc::new(OriginInfo { id, descriptor: descriptor.to_vec(), constants: constants.to_vec() });
+                let live = found.live.entry(id).or_insert_with(|| Live {
+                    index: None,
+                    info: Arc::clone(&info),
+                    position: Vec::new(),
+                    counters: Default::default(),
+                    ended: false,
+                    last: end,
+                    source: None,
+                });
+                live.info = info;
+            }
+            Some(format::SectionRef::Data(data)) => {
+                if let Some(live) = indexes.get(&data.index).and_then(|id| found.live.get_mut(id)) {
+                    live.position = data.position.to_vec();
+                    live.counters = data.counters;
+                    live.ended = data.ended;
+                    live.last = end;
+                }
+            }
+            Some(format::SectionRef::Retire { index }) => {
+                if let Some(live) = indexes.get(&index).and_then(|id| found.live.remove(id)) {
+                    add_retired(&mut found.retired, &live.info.constants, &live.counters);
+                }
+            }
+            None => break,
+        }
+    }
+}

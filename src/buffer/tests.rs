@@ -1,0 +1,337 @@
+//! The log as a whole: what is appended comes out once and in order, over restarts, tears and damage.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::section::RecordHeader;
+use super::storage::Disk;
+use super::*;
+use crate::record::{Constants, EventId, OriginId};
+
+fn setup(dir: &Path, sinks: &[&str]) -> Setup {
+    Setup {
+        dir: dir.join("buffer"),
+        cursor_dir: dir.join("cursors"),
+        options: Options { max_bytes: BUFFER_MIN_BYTES, sync: Duration::from_millis(5) },
+        sinks: sinks.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+fn origin(n: u8) -> Arc<OriginInfo> {
+    let constants = Constants::new([("RunID".to_owned(), format!("run-{n}"))]);
+    Arc::new(OriginInfo {
+        id: OriginId([n; 16]),
+        descriptor: format!("origin {n}").into_bytes(),
+        constants: constants.members().to_vec(),
+    })
+}
+
+/// A section with one record for each payload, continuing the counters.
+fn section(origin: &Arc<OriginInfo>, counters: &mut Counters, route: u32, payloads: &[String]) -> Section {
+    let first_seq = counters.records + 1;
+    let mut records = Records::default();
+    for payload in payloads {
+        counters.records += 1;
+        counters.lines += 1;
+        counters.recorded_lines += 1;
+        counters.count_route(route);
+        let event_id = EventId::new(origin.id, counters.records, 0, 0);
+        let header = RecordHeader { time: 0, event_id, begin: 0, extent: 1, route };
+        records.push(&header, |out| out.extend_from_slice(payload.as_bytes()));
+    }
+    Section {
+        origin: Arc::clone(origin),
+        position: counters.records.to_le_bytes().to_vec(),
+        counters: counters.clone(),
+        ended: false,
+        first_seq,
+        base: 0,
+        records,
+    }
+}
+
+type Opened = (Buffer, Vec<(CursorFile, CursorState)>);
+
+fn open_at(dir: &Path, sinks: &[&str]) -> Opened {
+    open(&setup(dir, sinks), Arc::new(Disk)).expect("open")
+}
+
+/// Reads until the log is at its end; gives payloads by origin, and checks that Seq has no gap.
+async fn read_all(buffer: &mut Buffer, sink: usize) -> BTreeMap<OriginId, Vec<String>> {
+    let end = buffer.control.flush().await.expect("flush");
+    let reader = &mut buffer.readers[sink];
+    let mut out: BTreeMap<OriginId, Vec<String>> = BTreeMap::new();
+    while reader.position() < end {
+        let Ok(mut frame) = reader.try_next(Vec::new()).expect("readable") else {
+            if reader.position() < end {
+                reader.more().await;
+            }
+            continue;
+        };
+        while let Some(record) = frame.next_record() {
+            let list = out.entry(record.origin.id).or_default();
+            list.push(String::from_utf8(record.members.to_vec()).expect("text"));
+        }
+    }
+    out
+}
+
+fn payloads(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|n| format!("\"Message\":\"{n}\"")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sink_reads_what_is_routed_to_it_in_order() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (mut buffer, _) = open_at(dir.path(), &["a", "b"]);
+    let (one, two) = (origin(1), origin(2));
+    let (mut c1, mut c2) = (Counters::default(), Counters::default());
+    for n in 0..50 {
+        let append = buffer.appender.append(section(&one, &mut c1, 0b11, &payloads(n * 10..n * 10 + 10)));
+        append.await.expect("append");
+        let append = buffer.appender.append(section(&two, &mut c2, 0b10, &payloads(n..n + 1)));
+        append.await.expect("append");
+    }
+    let a = read_all(&mut buffer, 0).await;
+    assert_eq!(a.len(), 1, "origin 2 is not routed to sink a");
+    assert_eq!(a[&one.id], payloads(0..500));
+    let b = read_all(&mut buffer, 1).await;
+    assert_eq!((&b[&one.id], &b[&two.id]), (&payloads(0..500), &payloads(0..50)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_gives_positions_counters_and_unread_records_back() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = origin(1);
+    let mut counters = Counters::default();
+    for round in 0..5u32 {
+        let (buffer, _) = open_at(dir.path(), &["a"]);
+        if round > 0 {
+            let live = &buffer.recovered.origins;
+            assert_eq!(live.len(), 1);
+            assert_eq!(live[0].counters, counters);
+            assert_eq!(live[0].position, counters.records.to_le_bytes());
+            assert_eq!(*live[0].info, *one);
+        }
+        let more = section(&one, &mut counters, 1, &payloads(round * 3..round * 3 + 3));
+        buffer.appender.append(more).await.expect("append");
+        buffer.control.flush().await.expect("flush");
+        buffer.control.close(false);
+    }
+    let (mut buffer, _) = open_at(dir.path(), &["a"]);
+    assert_eq!(read_all(&mut buffer, 0).await[&one.id], payloads(0..15));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_within_a_frame_goes_on_at_its_record() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = origin(1);
+    let (mut buffer, mut cursors) = open_at(dir.path(), &["a"]);
+    let mut counters = Counters::default();
+    buffer.appender.append(section(&one, &mut counters, 1, &payloads(0..10))).await.expect("append");
+    let mut frame = buffer.readers[0].next(Vec::new()).await.expect("frame");
+    let mut place = None;
+    for _ in 0..4 {
+        place = frame.next_record().map(|record| (record.next, record.seq));
+    }
+    let (next, seq) = place.expect("four records");
+    assert_eq!(seq, 4);
+    cursors[0].1.cursor = next;
+    let (file, state) = &mut cursors[0];
+    file.write(state).expect("write");
+    buffer.control.close(false);
+    let (mut buffer, _) = open_at(dir.path(), &["a"]);
+    let mut frame = buffer.readers[0].next(Vec::new()).await.expect("frame");
+    let record = frame.next_record().expect("fifth record");
+    assert_eq!((record.seq, record.members), (5, payloads(4..5)[0].as_bytes()));
+}
+
+fn newest_segment(dir: &Path) -> std::path::PathBuf {
+    let list = std::fs::read_dir(dir.join("buffer")).expect("dir");
+    let mut names: Vec<_> = list.map(|e| e.expect("entry").path()).filter(|p| p.extension().is_some()).collect();
+    names.sort();
+    names.pop().expect("a segment")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_tail_is_cut_at_the_last_whole_frame_wherever_it_tore() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = origin(1);
+    let mut counters = Counters::default();
+    let mut ends = Vec::new();
+    {
+        let (mut buffer, _) = open_at(dir.path(), &["a"]);
+        for n in 0..4 {
+            buffer.appender.append(section(&one, &mut counters, 1, &payloads(n..n + 1))).await.expect("append");
+            ends.push(buffer.control.flush().await.expect("flush").offset as usize);
+        }
+        read_all(&mut buffer, 0).await;
+        buffer.control.close(true);
+    }
+    let segment = newest_segment(dir.path());
+    let whole = std::fs::read(&segment).expect("read");
+    for cut in (ends[1]..ends[3]).step_by(7) {
+        let copy = tempfile::tempdir().expect("dir");
+        std::fs::create_dir_all(copy.path().join("buffer")).expect("dir");
+        let mut torn = whole.clone();
+        torn[cut..].fill(0);
+        std::fs::write(copy.path().join("buffer").join(segment.file_name().expect("name")), &torn).expect("write");
+        let (mut buffer, _) = open_at(copy.path(), &["a"]);
+        // The bytes past the payload are padding: a cut there loses nothing.
+        let kept = buffer.recovered.origins[0].counters.records as u32;
+        assert!(kept >= 2 && (kept as usize) <= ends.iter().filter(|&&end| end <= cut + 8).count(), "cut {cut}");
+        assert_eq!(read_all(&mut buffer, 0).await[&one.id], payloads(0..kept), "cut {cut}");
+        assert_eq!(buffer.recovered.damaged_bytes, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_in_the_middle_is_set_aside_and_what_follows_is_read() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = origin(1);
+    let mut counters = Counters::default();
+    let mut ends = Vec::new();
+    {
+        let (mut buffer, _) = open_at(dir.path(), &["a"]);
+        for n in 0..4 {
+            buffer.appender.append(section(&one, &mut counters, 1, &payloads(n..n + 1))).await.expect("append");
+            ends.push(buffer.control.flush().await.expect("flush"));
+            // Reading waits for the sync, so that the next frame can say that this one is on disk.
+            buffer.readers[0].next(Vec::new()).await.expect("frame");
+        }
+        buffer.control.close(true);
+    }
+    let segment = newest_segment(dir.path());
+    let mut bytes = std::fs::read(&segment).expect("read");
+    bytes[ends[0].offset as usize + 60] ^= 0x40;
+    std::fs::write(&segment, &bytes).expect("write");
+    let (mut buffer, _) = open_at(dir.path(), &["a"]);
+    assert_eq!(buffer.recovered.origins[0].counters, counters, "the newest counters are known all the same");
+    assert_eq!(buffer.recovered.damaged_bytes, ends[1].offset - ends[0].offset);
+    let read = read_all(&mut buffer, 0).await;
+    let expected: Vec<String> = [payloads(0..1), payloads(2..4)].concat();
+    assert_eq!(read[&one.id], expected);
+    assert_eq!(buffer.readers[0].damaged_bytes(), ends[1].offset - ends[0].offset);
+    let kept = std::fs::read_dir(dir.path().join("buffer/quarantine")).expect("quarantine").count();
+    assert_eq!(kept, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_buffer_waits_and_goes_on_when_the_sinks_have_read() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = origin(1);
+    let (mut buffer, _) = open_at(dir.path(), &["a", "b"]);
+    let appender = buffer.appender.clone();
+    let total = 80u32;
+    let megabyte = "x".repeat(1024 * 1024);
+    let writing = tokio::spawn({
+        let (one, megabyte) = (Arc::clone(&one), megabyte.clone());
+        async move {
+            let mut counters = Counters::default();
+            for n in 0..total {
+                appender
+                    .append(section(&one, &mut counters, 0b11, &[format!("{n:04}{megabyte}")]))
+                    .await
+                    .expect("append");
+            }
+        }
+    });
+    // Sink a alone reads ahead: the buffer must fill and stop for b.
+    let full = Duration::from_secs(30);
+    let waited = tokio::time::timeout(full, async {
+        while buffer.appender.files_may_read() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.expect("the buffer fills");
+    let on_disk = |dir: &Path| -> u64 {
+        let list = std::fs::read_dir(dir.join("buffer")).expect("dir");
+        // A segment may be deleted between being listed and being looked at.
+        list.filter_map(|e| e.expect("entry").metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum()
+    };
+    assert!(on_disk(dir.path()) <= BUFFER_MIN_BYTES);
+    let mut seen = [0u32; 2];
+    while seen != [total, total] {
+        for (sink, seen) in seen.iter_mut().enumerate() {
+            if *seen == total {
+                continue;
+            }
+            let next = tokio::time::timeout(Duration::from_millis(300), buffer.readers[sink].next(Vec::new()));
+            if let Ok(frame) = next.await {
+                let mut frame = frame.expect("frame");
+                while let Some(record) = frame.next_record() {
+                    assert_eq!(&record.members[..4], format!("{:04}", *seen).as_bytes());
+                    *seen += 1;
+                }
+                let after = frame.after().at;
+                buffer.readers[sink].acknowledge(after);
+                assert!(on_disk(dir.path()) <= BUFFER_MIN_BYTES);
+            }
+        }
+    }
+    writing.await.expect("writer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_origin_retires_once_every_sink_has_it() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (one, two) = (origin(1), origin(2));
+    let (mut buffer, _) = open_at(dir.path(), &["a"]);
+    let mut counters = Counters::default();
+    let mut last = section(&one, &mut counters, 1, &payloads(0..3));
+    last.ended = true;
+    buffer.appender.append(last).await.expect("append");
+    let mut other = Counters::default();
+    buffer.appender.append(section(&two, &mut other, 1, &payloads(0..1))).await.expect("append");
+    let end = buffer.control.flush().await.expect("flush");
+    while buffer.readers[0].position() < end {
+        buffer.readers[0].next(Vec::new()).await.expect("frame");
+    }
+    buffer.readers[0].acknowledge(end);
+    buffer.appender.append(section(&two, &mut other, 1, &payloads(1..2))).await.expect("append");
+    buffer.control.flush().await.expect("flush");
+    buffer.control.close(false);
+    let (buffer, _) = open_at(dir.path(), &["a"]);
+    let live: Vec<OriginId> = buffer.recovered.origins.iter().map(|o| o.info.id).collect();
+    assert_eq!(live, [two.id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_sink_begins_at_the_end_and_a_removed_one_holds_nothing() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = origin(1);
+    let mut counters = Counters::default();
+    {
+        let (buffer, _) = open_at(dir.path(), &["a", "b"]);
+        buffer.appender.append(section(&one, &mut counters, 0b01, &payloads(0..2))).await.expect("append");
+        buffer.control.flush().await.expect("flush");
+        buffer.control.close(false);
+    }
+    // The route bits move: b and a change places with a new one in front.
+    let (mut buffer, _) = open_at(dir.path(), &["new", "a"]);
+    assert_eq!(buffer.recovered.removed_sinks, ["b"]);
+    assert_eq!(buffer.recovered.origins[0].counters.routed, [0, 2]);
+    assert!(dir.path().join("cursors/b.removed").exists());
+    counters.routed = vec![0, 2];
+    buffer.appender.append(section(&one, &mut counters, 0b11, &payloads(2..3))).await.expect("append");
+    assert_eq!(read_all(&mut buffer, 0).await[&one.id], payloads(2..3));
+    assert_eq!(read_all(&mut buffer, 1).await[&one.id], payloads(0..3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_of_a_later_version_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (buffer, _) = open_at(dir.path(), &["a"]);
+    buffer.control.close(false);
+    let segment = newest_segment(dir.path());
+    let mut bytes = std::fs::read(&segment).expect("read");
+    bytes[8] = 9;
+    let crc = crc32c::crc32c(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&segment, &bytes).expect("write");
+    let error = open(&setup(dir.path(), &["a"]), Arc::new(Disk)).expect_err("refused");
+    assert!(error.to_string().contains("later logferry (format 9)"), "{error}");
+    assert_eq!(std::fs::read(&segment).expect("still there"), bytes);
+}

@@ -1,0 +1,641 @@
+//! The one writer of the log: takes waiting sections into frames, rolls segments, deletes what every sink has,
+//! retires origins; and the syncer, which makes durable what was written while it was busy with the sync before.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::format::{
+    self, FRAME_HEADER_BYTES, FrameKind, RetiredSum, SEGMENT_HEADER_BYTES, SegmentHeader, Table, TableOrigin,
+};
+use super::queue::{Closed, Shared, lock};
+use super::storage::{Storage, StorageFile};
+use super::sums::{Sums, add_difference};
+use super::{FRAME_TARGET_BYTES, LogPosition, OriginInfo, Section};
+use crate::record::{Constants, Counters, OriginId};
+
+/// How often a writer that waits for room looks again by itself.
+const ROOM_POLL: Duration = Duration::from_secs(1);
+
+/// The buffer has failed for good; the process ends with 1 and the next start recovers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the buffer failed: {0}")]
+pub struct Fatal(pub String);
+
+/// Name of the file of a segment.
+pub(super) fn segment_name(segment: u64) -> String {
+    format!("{segment:020}.seg")
+}
+
+/// The newest state of an origin.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    /// Its index in the current segment, once it stands there.
+    pub index: Option<u32>,
+    pub info: Arc<OriginInfo>,
+    pub position: Vec<u8>,
+    pub counters: Counters,
+    pub ended: bool,
+    /// End of the frame that holds its last section.
+    pub last: LogPosition,
+    /// Column Source of its constants, once it was needed.
+    pub source: Option<String>,
+}
+
+/// What the syncer has to sync.
+#[derive(Debug)]
+struct SyncTarget {
+    file: Arc<dyn StorageFile>,
+    appended: LogPosition,
+    sequence: u64,
+}
+
+/// What writer and syncer share.
+#[derive(Debug)]
+struct Tail {
+    target: Mutex<SyncTarget>,
+    /// Sequence up to which frames are known to be on disk.
+    synced_sequence: AtomicU64,
+}
+
+/// What recovery hands to the writer.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub shared: Arc<Shared>,
+    pub storage: Arc<dyn Storage>,
+    pub dir: PathBuf,
+    pub log_id: [u8; 16],
+    pub segment_bytes: u64,
+    pub sync: Duration,
+    /// Number of the segment to begin.
+    pub segment: u64,
+    /// Sequence of the next frame.
+    pub sequence: u64,
+    pub sinks: Vec<String>,
+    pub live: HashMap<OriginId, Live>,
+    pub retired: Vec<RetiredSum>,
+    /// Older segments and their lengths.
+    pub closed: BTreeMap<u64, u64>,
+}
+
+/// Handle on the running writer.
+#[derive(Debug)]
+pub struct Control {
+    pub(super) shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Control {
+    /// Waits until all that is queued now stands in the log, and returns its end.
+    ///
+    /// # Errors
+    /// [`Closed`]: the buffer stopped before that.
+    pub async fn flush(&self) -> Result<LogPosition, Closed> {
+        let ticket = lock(&self.shared.waiting).queued;
+        let mut progress = self.shared.progress.subscribe();
+        let mut ended = self.shared.ended.subscribe();
+        let reached = tokio::select! {
+            biased;
+            reached = progress.wait_for(|p| p.written >= ticket) => reached.map_err(|_| Closed)?.appended,
+            _ = ended.wait_for(|ended| *ended) => return Err(Closed),
+        };
+        self.shared.want_sync();
+        Ok(reached)
+    }
+
+    /// Resolves when the buffer has failed.
+    pub async fn failed(&self) -> Fatal {
+        let mut fatal = self.shared.fatal.subscribe();
+        match fatal.wait_for(Option::is_some).await {
+            Ok(reason) => Fatal(reason.clone().unwrap_or_default()),
+            Err(_) => Fatal("its writer is gone".to_owned()),
+        }
+    }
+
+    /// Why the buffer failed, if it did.
+    pub fn failure(&self) -> Option<Fatal> {
+        self.shared.fatal.borrow().clone().map(Fatal)
+    }
+
+    /// What each source added to the log since the start.
+    pub fn sums(&self) -> Sums {
+        lock(&self.shared.sums).clone()
+    }
+
+    /// A view of [`Control::sums`] that outlives this handle.
+    pub fn watch_sums(&self) -> SumsWatch {
+        SumsWatch(Arc::clone(&self.shared))
+    }
+
+    /// Bytes on disk that hold something.
+    pub fn used_bytes(&self) -> u64 {
+        self.shared.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Stops writer and syncer; what is queued is written first, unless `abandon`. What was appended is synced.
+    pub fn close(mut self, abandon: bool) {
+        self.shared.close(abandon);
+        for thread in self.threads.drain(..) {
+            // A panic there has been reported by the panic hook; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.shared.close(true);
+    }
+}
+
+/// What each source added to the log since the start, at any time.
+#[derive(Clone, Debug)]
+pub struct SumsWatch(Arc<Shared>);
+
+impl SumsWatch {
+    pub fn get(&self) -> Sums {
+        lock(&self.0.sums).clone()
+    }
+}
+
+struct Writer {
+    start: Start,
+    tail: Arc<Tail>,
+    file: Arc<dyn StorageFile>,
+    offset: u64,
+    segment_len: u64,
+    next_index: u32,
+    frame: Vec<u8>,
+    written: u64,
+}
+
+/// Whether the writer goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    GoOn,
+    Stop,
+}
+
+/// Begins the next segment and starts both threads.
+///
+/// # Errors
+/// The segment cannot be made; a full disk is no error, the writer then waits for room.
+pub(super) fn spawn(mut start: Start) -> io::Result<Control> {
+    let shared = Arc::clone(&start.shared);
+    let made = make_segment(&mut start)?;
+    let tail = Arc::new(Tail {
+        target: Mutex::new(SyncTarget {
+            file: Arc::clone(&made.file),
+            appended: LogPosition { segment: start.segment, offset: made.offset },
+            sequence: start.sequence - 1,
+        }),
+        synced_sequence: AtomicU64::new(start.sequence - 1),
+    });
+    let position = LogPosition { segment: start.segment, offset: made.offset };
+    shared.progress.send_modify(|p| {
+        p.appended = position;
+        p.synced = position;
+    });
+    let next_index = start.live.len() as u32;
+    let interval = start.sync;
+    let writer = Writer {
+        start,
+        tail: Arc::clone(&tail),
+        file: made.file,
+        offset: made.offset,
+        segment_len: made.len,
+        next_index,
+        frame: Vec::new(),
+        written: 0,
+    };
+    writer.publish_used();
+    let syncer_shared = Arc::clone(&shared);
+    let threads = vec![
+        std::thread::Builder::new().name("buffer-writer".to_owned()).spawn(move || writer.run())?,
+        std::thread::Builder::new()
+            .name("buffer-sync".to_owned())
+            .spawn(move || sync_loop(&syncer_shared, &tail, interval))?,
+    ];
+    Ok(Control { shared, threads })
+}
+
+struct Made {
+    file: Arc<dyn StorageFile>,
+    offset: u64,
+    len: u64,
+}
+
+/// Creates segment `start.segment` with header and table, durable with its folder, and numbers the live origins anew.
+fn make_segment(start: &mut Start) -> io::Result<Made> {
+    let mut table = Table { sinks: start.sinks.clone(), retired: start.retired.clone(), origins: Vec::new() };
+    for (index, (id, live)) in start.live.iter_mut().enumerate() {
+        live.index = Some(index as u32);
+        table.origins.push(TableOrigin {
+            id: *id,
+            descriptor: live.info.descriptor.clone(),
+            constants: live.info.constants.clone(),
+            position: live.position.clone(),
+            counters: live.counters.clone(),
+            ended: live.ended,
+        });
+    }
+    let mut frame = Vec::new();
+    format::begin_frame(&mut frame);
+    table.encode(&mut frame);
+    format::finish_frame(&mut frame, FrameKind::Table, start.segment, start.sequence, start.sequence - 1);
+    let header =
+        SegmentHeader { segment: start.segment, created: crate::record::time::now(), log_id: start.log_id }.encode();
+    let offset = (SEGMENT_HEADER_BYTES + frame.len()) as u64;
+    // A table of very many origins must not leave a segment without room for data.
+    let len = start.segment_bytes.max(offset + start.segment_bytes / 2);
+    let path = start.dir.join(segment_name(start.segment));
+    let file = start.storage.create(&path, len)?;
+    let written = file
+        .write_all_at(&header, 0)
+        .and_then(|()| file.write_all_at(&frame, SEGMENT_HEADER_BYTES as u64))
+        .and_then(|()| file.sync())
+        .and_then(|()| start.storage.sync_dir(&start.dir));
+    if let Err(error) = written {
+        // It never held data; left behind it would be removed by recovery.
+        let _ = start.storage.remove(&path);
+        return Err(error);
+    }
+    start.sequence += 1;
+    Ok(Made { file, offset, len })
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            let (sections, step) = self.wait_for_work();
+            let result = self.write_all(sections).and_then(|done| match (done, step) {
+                (Step::GoOn, Step::GoOn) => Ok(Step::GoOn),
+                _ => Ok(Step::Stop),
+            });
+            match result {
+                Ok(Step::GoOn) => {}
+                Ok(Step::Stop) => break,
+                Err(error) => {
+                    tracing::error!(segment = self.start.segment, %error, "the buffer cannot be written");
+                    self.start.shared.fail(format!("segment {}: {error}", self.path().display()));
+                    break;
+                }
+            }
+        }
+        self.start.shared.close(true);
+        self.start.shared.ended.send_replace(true);
+    }
+
+    fn path(&self) -> PathBuf {
+        self.start.dir.join(segment_name(self.start.segment))
+    }
+
+    /// Takes what waits, up to a frame; or learns that the end has come.
+    fn wait_for_work(&mut self) -> (Vec<Section>, Step) {
+        let shared = Arc::clone(&self.start.shared);
+        let mut waiting = lock(&shared.waiting);
+        loop {
+            if waiting.abandon {
+                return (Vec::new(), Step::Stop);
+            }
+            if !waiting.sections.is_empty() || std::mem::take(&mut waiting.cursor_moved) {
+                break;
+            }
+            if waiting.closed {
+                return (Vec::new(), Step::Stop);
+            }
+            waiting = shared.work.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut sections = Vec::new();
+        let mut bytes = 0;
+        while bytes < FRAME_TARGET_BYTES
+            && let Some(section) = waiting.sections.pop_front()
+        {
+            bytes += section.weight();
+            sections.push(section);
+        }
+        waiting.bytes = waiting.bytes.saturating_sub(bytes);
+        drop(waiting);
+        shared.made_room();
+        (sections, Step::GoOn)
+    }
+
+    fn write_all(&mut self, sections: Vec<Section>) -> io::Result<Step> {
+        self.delete_consumed()?;
+        let retire = self.to_retire();
+        if sections.is_empty() && retire.is_empty() {
+            return Ok(Step::GoOn);
+        }
+        let estimate: usize = FRAME_HEADER_BYTES
+            + 16
+            + retire.len() * 8
+            + sections
+                .iter()
+                .map(|s| {
+                    s.weight() + s.origin.descriptor.len() + s.origin.constants.len() + s.counters.routed.len() * 8 + 64
+                })
+                .sum::<usize>();
+        if self.offset + estimate as u64 > self.segment_len && self.roll()? == Step::Stop {
+            return Ok(Step::Stop);
+        }
+        let end = self.build_frame(&sections, &retire);
+        self.write_frame()?;
+        self.apply(sections, &retire, end);
+        Ok(Step::GoOn)
+    }
+
+    /// Encodes a frame into `self.frame`; returns the log position after it.
+    fn build_frame(&mut self, sections: &[Section], retire: &[OriginId]) -> LogPosition {
+        let mut frame = std::mem::take(&mut self.frame);
+        format::begin_frame(&mut frame);
+        for section in sections {
+            let live = self.start.live.entry(section.origin.id).or_insert_with(|| Live {
+                index: None,
+                info: Arc::clone(&section.origin),
+                position: Vec::new(),
+                counters: Counters::default(),
+                ended: false,
+                last: LogPosition::default(),
+                source: None,
+            });
+            if !Arc::ptr_eq(&live.info, &section.origin) {
+                if live.info != section.origin {
+                    live.index = None;
+                }
+                live.info = Arc::clone(&section.origin);
+            }
+            let index = *live.index.get_or_insert_with(|| {
+                let index = self.next_index;
+                self.next_index += 1;
+                let info = &section.origin;
+                format::put_define(&mut frame, index, info.id, &info.descriptor, &info.constants);
+                index
+            });
+            format::put_data(&mut frame, index, section);
+        }
+        for id in retire {
+            if let Some(index) = self.start.live.get(id).and_then(|live| live.index) {
+                format::put_retire(&mut frame, index);
+            }
+        }
+        let synced = self.tail.synced_sequence.load(Ordering::Acquire);
+        format::finish_frame(&mut frame, FrameKind::Data, self.start.segment, self.start.sequence, synced);
+        let end = LogPosition { segment: self.start.segment, offset: self.offset + frame.len() as u64 };
+        self.frame = frame;
+        end
+    }
+
+    /// Writes `self.frame` at the end of the segment; waits where a file system without preallocation is full.
+    fn write_frame(&mut self) -> io::Result<()> {
+        loop {
+            match self.file.write_all_at(&self.frame, self.offset) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    self.file.set_len(self.offset)?;
+                    self.say_full(&error);
+                    if self.wait_for_room() == Step::Stop {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The frame is in the file: its sections are the newest state, and readers may learn of it.
+    fn apply(&mut self, sections: Vec<Section>, retire: &[OriginId], end: LogPosition) {
+        self.written += sections.len() as u64;
+        for section in sections {
+            if let Some(live) = self.start.live.get_mut(&section.origin.id) {
+                let source = live.source.get_or_insert_with(|| {
+                    Constants::from_members(&live.info.constants).get("Source").unwrap_or_default().to_owned()
+                });
+                add_difference(&mut lock(&self.start.shared.sums), source, &live.counters, &section.counters);
+                live.position = section.position;
+                live.counters = section.counters;
+                live.ended = section.ended;
+                live.last = end;
+            }
+        }
+        for id in retire {
+            if let Some(live) = self.start.live.remove(id) {
+                add_retired(&mut self.start.retired, &live.info.constants, &live.counters);
+            }
+        }
+        self.offset = end.offset;
+        {
+            let mut target = lock(&self.tail.target);
+            target.appended = end;
+            target.sequence = self.start.sequence;
+        }
+        self.start.sequence += 1;
+        self.publish_used();
+        self.start.shared.progress.send_modify(|p| {
+            p.appended = end;
+            p.written = self.written;
+        });
+        // Under its lock, or the syncer could miss the call between looking and waiting.
+        drop(lock(&self.start.shared.sync_wanted));
+        self.start.shared.sync_work.notify_all();
+    }
+
+    /// Origins that have ended and whose last section every sink has.
+    fn to_retire(&self) -> Vec<OriginId> {
+        let Some(lowest) = self.lowest_cursor() else { return Vec::new() };
+        let done = |live: &Live| live.ended && live.last <= lowest;
+        self.start.live.iter().filter(|(_, live)| done(live)).map(|(id, _)| *id).collect()
+    }
+
+    fn lowest_cursor(&self) -> Option<LogPosition> {
+        lock(&self.start.shared.cursors).iter().min().copied()
+    }
+
+    /// Closes the segment and begins the next one, as soon as there is room for it.
+    fn roll(&mut self) -> io::Result<Step> {
+        self.file.set_len(self.offset)?;
+        self.file.sync()?;
+        let end = LogPosition { segment: self.start.segment, offset: self.offset };
+        mark_synced(&self.start.shared, &self.tail, end, self.start.sequence - 1);
+        self.start.closed.insert(self.start.segment, self.offset);
+        self.start.segment += 1;
+        loop {
+            self.delete_consumed()?;
+            let closed: u64 = self.start.closed.values().sum();
+            self.start.shared.used_bytes.store(closed, Ordering::Relaxed);
+            if closed + self.start.segment_bytes <= self.start.shared.max_bytes {
+                match make_segment(&mut self.start) {
+                    Ok(made) => {
+                        self.begin(made);
+                        return Ok(Step::GoOn);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => self.say_full(&error),
+                    Err(error) => return Err(error),
+                }
+            }
+            if self.wait_for_room() == Step::Stop {
+                return Ok(Step::Stop);
+            }
+        }
+    }
+
+    fn begin(&mut self, made: Made) {
+        if self.start.shared.disk_full.swap(false, Ordering::Relaxed) {
+            tracing::info!("the disk has room again, reading goes on");
+        }
+        self.file = Arc::clone(&made.file);
+        self.offset = made.offset;
+        self.segment_len = made.len;
+        self.next_index = self.start.live.len() as u32;
+        let position = LogPosition { segment: self.start.segment, offset: made.offset };
+        {
+            let mut target = lock(&self.tail.target);
+            *target = SyncTarget { file: made.file, appended: position, sequence: self.start.sequence - 1 };
+        }
+        mark_synced(&self.start.shared, &self.tail, position, self.start.sequence - 1);
+        self.start.shared.progress.send_modify(|p| p.appended = position);
+        self.publish_used();
+    }
+
+    fn say_full(&self, error: &io::Error) {
+        if !self.start.shared.disk_full.swap(true, Ordering::Relaxed) {
+            let dir = self.start.dir.display();
+            tracing::error!(%error, "no room for the buffer in {dir}: reading waits, nothing is lost; free some disk");
+        }
+    }
+
+    /// Waits for a cursor to move, for a while at most.
+    fn wait_for_room(&self) -> Step {
+        let mut waiting = lock(&self.start.shared.waiting);
+        if !waiting.abandon && !std::mem::take(&mut waiting.cursor_moved) {
+            let work = &self.start.shared.work;
+            waiting = work.wait_timeout(waiting, ROOM_POLL).unwrap_or_else(PoisonError::into_inner).0;
+            waiting.cursor_moved = false;
+        }
+        if waiting.abandon { Step::Stop } else { Step::GoOn }
+    }
+
+    /// Deletes the closed segments that every sink has passed.
+    fn delete_consumed(&mut self) -> io::Result<()> {
+        let Some(lowest) = self.lowest_cursor() else { return Ok(()) };
+        let mut deleted = false;
+        while let Some(entry) = self.start.closed.first_entry() {
+            let end = LogPosition { segment: *entry.key(), offset: *entry.get() };
+            if lowest < end {
+                break;
+            }
+            // The newest whole table must stay until the next segment has one.
+            if end.segment + 1 == self.start.segment && self.offset == *entry.get() {
+                break;
+            }
+            let path = self.start.dir.join(segment_name(end.segment));
+            match self.start.storage.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            entry.remove();
+            deleted = true;
+        }
+        if deleted {
+            self.publish_used();
+        }
+        Ok(())
+    }
+
+    fn publish_used(&self) {
+        let closed: u64 = self.start.closed.values().sum();
+        self.start.shared.used_bytes.store(closed + self.offset, Ordering::Relaxed);
+    }
+}
+
+/// Adds an origin's counters to the sums of its run.
+pub(super) fn add_retired(retired: &mut Vec<RetiredSum>, constants: &[u8], counters: &Counters) {
+    let constants = Constants::from_members(constants);
+    let run_id = constants.run_id();
+    if !retired.iter().any(|sum| sum.run_id == run_id) {
+        retired.push(RetiredSum { run_id: run_id.to_owned(), ..RetiredSum::default() });
+    }
+    if let Some(sum) = retired.iter_mut().find(|sum| sum.run_id == run_id) {
+        sum.origins += 1;
+        sum.counters.add(counters);
+    }
+}
+
+fn mark_synced(shared: &Shared, tail: &Tail, position: LogPosition, sequence: u64) {
+    tail.synced_sequence.fetch_max(sequence, Ordering::AcqRel);
+    shared.progress.send_if_modified(|p| {
+        let further = position > p.synced;
+        if further {
+            p.synced = position;
+        }
+        further
+    });
+}
+
+/// Syncs what was appended: at once when a reader waits for it, else after `interval`.
+fn sync_loop(shared: &Shared, tail: &Tail, interval: Duration) {
+    let mut unsynced_since: Option<Instant> = None;
+    loop {
+        {
+            let mut wanted = lock(&shared.sync_wanted);
+            loop {
+                let (closed, writer_done) = {
+                    let waiting = lock(&shared.waiting);
+                    (waiting.closed, waiting.closed && waiting.abandon)
+                };
+                let behind = {
+                    let progress = *shared.progress.borrow();
+                    progress.appended > progress.synced
+                };
+                if behind && unsynced_since.is_none() {
+                    unsynced_since = Some(Instant::now());
+                }
+                let age = unsynced_since.map(|since| since.elapsed());
+                if behind && (closed || *wanted || age.is_some_and(|age| age >= interval)) {
+                    *wanted = false;
+                    break;
+                }
+                // The writer ends with `abandon`: nothing more is appended, and all that was is synced.
+                if writer_done && !behind {
+                    return;
+                }
+                if !behind {
+                    unsynced_since = None;
+                }
+                let wait = age.map_or(interval, |age| interval.saturating_sub(age)).max(Duration::from_millis(1));
+                wanted = shared.sync_work.wait_timeout(wanted, wait).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        unsynced_since = None;
+        let (file, appended, sequence) = {
+            let target = lock(&tail.target);
+            (Arc::clone(&target.file), target.appended, target.sequence)
+        };
+        if appended > shared.progress.borrow().synced {
+            if let Err(error) = file.sync() {
+                tracing::error!(%error, "sync of the buffer failed");
+                shared.fail(format!("sync of segment {} failed: {error}", appended.segment));
+                return;
+            }
+            mark_synced(shared, tail, appended, sequence);
+        }
+    }
+}
+
+/// Moves a damaged piece of the log out of the way, for people to look at.
+pub(super) fn set_aside(storage: &dyn Storage, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let quarantine = dir.join("quarantine");
+    storage.create_dir_all(&quarantine)?;
+    let path = quarantine.join(name);
+    match storage.remove(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = storage.create(&path, 0)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync()?;
+    storage.sync_dir(&quarantine)
+}

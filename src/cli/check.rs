@@ -1,0 +1,91 @@
+//! `logferry check`: is the configuration right, and does what it names answer?
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{find_source, load, runtime};
+use crate::config::{Config, Purpose};
+use crate::lifecycle::report::{EXIT_DELIVERED, EXIT_FAILED};
+use crate::sink::Sink;
+use crate::source::docker;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: super::ConfigArgument,
+    /// Also ask every sink and Docker engine, and try the state folder
+    #[arg(long)]
+    online: bool,
+}
+
+/// Prints what was checked, a line each.
+pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let loaded = load(&find_source(arguments.config.config.clone()), Purpose::Pipeline)?;
+    let config = &loaded.config;
+    println!(
+        "{}: no mistakes; {} file and {} Docker sources, {} sinks",
+        loaded.file,
+        config.files.len(),
+        config.docker.len(),
+        config.sinks.len()
+    );
+    if !arguments.online {
+        return Ok(EXIT_DELIVERED);
+    }
+    let all_well = runtime()?.block_on(online(config));
+    Ok(if all_well { EXIT_DELIVERED } else { EXIT_FAILED })
+}
+
+async fn online(config: &Config) -> bool {
+    let mut all_well = say("state.dir", state_folder(&config.state_dir, config.buffer.max_bytes));
+    for options in &config.docker {
+        all_well &= say(&format!("source {}", options.name), docker::probe(options).await);
+    }
+    for options in &config.sinks {
+        let name = Arc::clone(&options.name);
+        let answer = match Sink::new(options, concat!("logferry/", env!("CARGO_PKG_VERSION"))) {
+            Ok(sink) => sink.probe().await,
+            Err(error) => Err(error.to_string()),
+        };
+        all_well &= say(&format!("sink {name}"), answer);
+    }
+    all_well
+}
+
+fn say(what: &str, answer: Result<String, String>) -> bool {
+    match answer {
+        Ok(text) => {
+            println!("ok      {what}: {text}");
+            true
+        }
+        Err(text) => {
+            println!("failed  {what}: {text}");
+            false
+        }
+    }
+}
+
+/// Whether the folder can be written to, and its file system has room for a full buffer.
+fn state_folder(dir: &Path, max_bytes: u64) -> Result<String, String> {
+    let what =
+        |error: std::io::Error| format!("{}: {error}; it must be a folder that this user may write to", dir.display());
+    std::fs::create_dir_all(dir).map_err(what)?;
+    let probe = dir.join(".logferry-check");
+    std::fs::write(&probe, b"x").map_err(what)?;
+    std::fs::remove_file(&probe).map_err(what)?;
+    let space = rustix::fs::statvfs(dir).map_err(|error| what(error.into()))?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let used = buffer_bytes(&dir.join("buffer"));
+    if free.saturating_add(used) < max_bytes {
+        return Err(format!(
+            "{}: {free} bytes are free, buffer.max_bytes is {max_bytes}: make room, or lower it",
+            dir.display()
+        ));
+    }
+    Ok(format!("{} is writable, {free} bytes are free", dir.display()))
+}
+
+fn buffer_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries.filter_map(|entry| entry.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum()
+}

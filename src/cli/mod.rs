@@ -1,0 +1,143 @@
+//! The command line: one file a command; errors become one message and an exit code here.
+
+mod check;
+mod config;
+mod run;
+mod ship;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self as configuration, Config, Loaded, Mistakes, Purpose, Source, Variables};
+use crate::lifecycle::report::{EXIT_FAILED, EXIT_USAGE};
+use crate::telemetry::log;
+
+const ABOUT: &str = "Ships every log line off a VM before the VM is gone.";
+
+const EXAMPLES: &str = "\
+Examples:
+  logferry ship /var/log/app.log                 records as NDJSON on standard output
+  docker logs job 2>&1 | logferry ship -         the same, from a pipe
+  logferry config example > logferry.toml        a configuration to start from
+  logferry check -c logferry.toml --online       is it right, and does every sink accept?
+  logferry run -c logferry.toml                  the daemon; SIGTERM drains it
+
+Exit codes: 0 everything delivered, 1 failure, 2 command line or configuration,
+3 records left (safe in the buffer), 4 delivered but for dead letters.";
+
+#[derive(Debug, Parser)]
+#[command(name = "logferry", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the configuration is.
+#[derive(Debug, clap::Args)]
+struct ConfigArgument {
+    /// Configuration file [default: $LOGFERRY_CONFIG, else /etc/logferry/logferry.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon: follows files and containers until a signal ends it, then drains
+    Run(ConfigArgument),
+    /// Once: reads files and containers to their end, delivers, reports
+    Ship(ship::Arguments),
+    /// Is the configuration right?
+    Check(check::Arguments),
+    /// Prints a configuration
+    Config {
+        #[command(subcommand)]
+        command: config::Command,
+    },
+}
+
+/// Runs the command of this process's arguments to its exit code.
+pub fn main() -> ExitCode {
+    // Errors of the command line, and `--help`, end here with their own codes: 2 and 0.
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Run(argument) => run::run(argument.config),
+        Command::Ship(arguments) => ship::run(arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Config { command } => config::run(command),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let code = if error.is::<Mistakes>() || error.is::<Usage>() { EXIT_USAGE } else { EXIT_FAILED };
+            eprintln!("logferry: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The command line asks for what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Loads the configuration for a command.
+fn load(source: &Source, purpose: Purpose) -> Result<Loaded, Mistakes> {
+    let variables = Variables::of_process();
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    configuration::load(configuration::Request { source, variables: &variables, purpose, colour })
+}
+
+fn find_source(argument: Option<PathBuf>) -> Source {
+    Source::find(argument, &Variables::of_process())
+}
+
+fn start_log(config: &Config) {
+    let format = match config.log.format {
+        configuration::LogFormat::Text => log::Format::Text,
+        configuration::LogFormat::Json => log::Format::Json,
+    };
+    log::start(&config.log.level, format);
+}
+
+/// The runtime of the process; its threads serve sinks and Docker streams, files have their own.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// What a pipeline is built from.
+fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
+    let run = &config.run;
+    let named = [("RunID", &run.run_id), ("TaskID", &run.task_id), ("Benchmark", &run.benchmark)];
+    let mut run_columns: Vec<(String, String)> = named
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| ((*name).to_owned(), (*value).clone()))
+        .collect();
+    run_columns.extend(run.fields.iter().filter(|(_, value)| !value.is_empty()).cloned());
+    crate::pipeline::Setup {
+        run_columns,
+        vm_name: match &run.vm_name {
+            configuration::VmName::Auto => None,
+            configuration::VmName::Named(name) => Some(name.clone()),
+        },
+        state_dir: config.state_dir.clone(),
+        buffer: config.buffer.clone(),
+        files: config.files.clone(),
+        docker: config.docker.clone(),
+        stdin: None,
+        sinks: config.sinks.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

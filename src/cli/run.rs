@@ -1,0 +1,57 @@
+//! `logferry run`: the daemon.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{find_source, load, pipeline_setup, runtime, start_log};
+use crate::config::Purpose;
+use crate::lifecycle::report::EXIT_LEFT;
+use crate::lifecycle::{Signals, service};
+use crate::pipeline::{Pipeline, Stop};
+
+/// On a stop, an unterminated last line is taken once it is unchanged for this long.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Follows until a signal, then drains within `teardown.deadline`.
+pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
+    let loaded = load(&find_source(config), Purpose::Pipeline)?;
+    start_log(&loaded.config);
+    let runtime = runtime()?;
+    let code = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let mut pipeline = Pipeline::start(pipeline_setup(&loaded.config))?;
+        let config = &loaded.config;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            config = loaded.file,
+            file_sources = config.files.len(),
+            docker_sources = config.docker.len(),
+            sinks = config.sinks.len(),
+            "started"
+        );
+        service::notify("READY=1");
+        let signal = tokio::select! {
+            signal = signals.stop() => signal,
+            error = pipeline.broke_off() => return Err(error.into()),
+        };
+        let deadline = config.teardown.deadline;
+        tracing::info!(signal, deadline_s = deadline.as_secs_f64(), "draining; a second signal stops at once");
+        service::notify("STOPPING=1");
+        let stop = Stop { settle: SETTLE, deadline: Some(Instant::now() + deadline) };
+        let report = pipeline
+            .stop(stop, async {
+                signals.stop().await;
+            })
+            .await?;
+        eprint!("{}", report.text());
+        Ok::<u8, anyhow::Error>(report.exit_code())
+    });
+    // Reads from standard input or a name look-up may still block a thread: the process does not wait for them.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    if matches!(code, Ok(EXIT_LEFT)) {
+        tracing::warn!("records are left in the buffer");
+    }
+    code
+}

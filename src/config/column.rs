@@ -1,0 +1,138 @@
+//! Names of columns in the configuration, and rules over them (`when = { Level = ["INFO"] }`).
+
+use super::mistake::nearest;
+use super::node::quoted;
+use super::table::{Given, Table};
+use crate::record::Rule;
+use crate::record::column::{COLUMNS, Filled, check_own_name};
+
+/// Columns that a path capture or a source may give a value, besides the user's own.
+const GIVEN_BY_SOURCE: &[&str] = &["RunID", "TaskID", "Benchmark", "VMName"];
+
+/// Words for levels that records never hold, because ingest maps them, and what it maps them to.
+const LEVEL_WORDS: &[(&str, &str)] =
+    &[("WARN", "WARNING"), ("FATAL", "CRITICAL"), ("ERR", "ERROR"), ("CRIT", "CRITICAL"), ("VERBOSE", "TRACE")];
+
+/// The levels of records.
+const LEVELS: &str = "TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL";
+
+/// Reports a name that a source cannot fill as a column.
+pub fn check_source_column(name: &str, given: &Given<'_>) -> bool {
+    if GIVEN_BY_SOURCE.contains(&name) {
+        return true;
+    }
+    check_own(name, &mut |what, near| {
+        let expected = format!("{} or a name of your own", GIVEN_BY_SOURCE.join(", "));
+        given.mistake_unseen(&format!("{} {what}", quoted(name)), near, expected);
+    })
+}
+
+/// Reports a name that cannot be a column of the user's.
+pub fn check_own(name: &str, report: &mut dyn FnMut(&str, Option<String>)) -> bool {
+    let near = same_letters(name).map(str::to_owned);
+    match check_own_name(name) {
+        Err(what) => report(&what, near.filter(|near| near != name)),
+        Ok(()) if near.is_some() => report("differs only in its spelling from a column that logferry fills", near),
+        Ok(()) => return true,
+    }
+    false
+}
+
+/// The column of ours that a name spells otherwise: `run_id` for RunID.
+fn same_letters(name: &str) -> Option<&'static str> {
+    let letters = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+    COLUMNS.iter().map(|column| column.name).find(|column| letters(column) == letters(name))
+}
+
+/// Reads `when`; `None` where every record matches. `own`: columns that the configuration defines.
+pub fn rule(table: &Table<'_>, key: &str, own: &[String]) -> Option<Rule> {
+    let expected = "a glob or a list of globs in quotes, such as \"urllib3*\" or [\"INFO\", \"ERROR\"]";
+    if !table.has(key) {
+        return None;
+    }
+    let mut columns = Vec::new();
+    for (name, origin, globs) in table.map_of_lists(key, expected) {
+        let path = super::node::join(&table.path(key), &name);
+        if let Some((what, near)) = wrong_rule_column(&name, own) {
+            let expected = "a column of the record, such as Level, LoggerName, Source or TaskID";
+            table.report().add_near(&origin, &path, what, near, expected);
+        }
+        if globs.is_empty() {
+            // Where an item of the list was wrong this is a second mistake about the same line; it is true as well.
+            table.report().add(&origin, &path, "has no glob, so no record would match", expected);
+        }
+        if name == "Level" {
+            globs.iter().for_each(check_level);
+        }
+        columns.push((name, globs.into_iter().map(|glob| glob.text).collect()));
+    }
+    (!columns.is_empty()).then(|| Rule::new(columns))
+}
+
+/// What is wrong with a column in a rule, and the column that was probably meant.
+fn wrong_rule_column(name: &str, own: &[String]) -> Option<(String, Option<String>)> {
+    if own.iter().any(|column| column == name) {
+        return None;
+    }
+    if let Some(column) = COLUMNS.iter().find(|column| column.name == name) {
+        let late = column.filled == Filled::Sink;
+        return late.then(|| ("is not known before a record is sent".to_owned(), None));
+    }
+    let usable = COLUMNS.iter().filter(|column| column.filled != Filled::Sink).map(|column| column.name);
+    let near = same_letters(name).or_else(|| nearest(name, usable).filter(|column| one_letter_off(name, column)));
+    match (near, check_own_name(name)) {
+        (Some(near), _) => Some(("is no column".to_owned(), Some(near.to_owned()))),
+        (None, Err(what)) => Some((what, None)),
+        (None, Ok(())) => None,
+    }
+}
+
+fn one_letter_off(name: &str, column: &str) -> bool {
+    strsim::osa_distance(&name.to_ascii_lowercase(), &column.to_ascii_lowercase()) == 1
+}
+
+/// Levels of records are capitals of a known set: a rule with another spelling would never match.
+fn check_level(glob: &Given<'_>) {
+    let capitals = glob.text.to_ascii_uppercase();
+    let mapped = LEVEL_WORDS.iter().find(|(word, _)| *word == capitals).map_or(capitals.as_str(), |(_, level)| level);
+    if mapped != glob.text {
+        let expected = format!("{LEVELS} (what a log calls otherwise is mapped to these), or a glob in capitals");
+        glob.mistake("never matches: it is not how records spell their level", Some(quoted(mapped)), expected);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_rules() {
+        let own = ["Steam".to_owned()];
+        let check = |name: &str, expected: Option<Option<&str>>| {
+            let found = wrong_rule_column(name, &own).map(|(_, near)| near);
+            assert_eq!(found.as_ref().map(Option::as_deref), expected, "{name}");
+        };
+        check("Level", None);
+        check("Team", None);
+        check("Steam", None);
+        check("level", Some(Some("Level")));
+        check("Levels", Some(Some("Level")));
+        check("logger_name", Some(Some("LoggerName")));
+        check("Sream", Some(Some("Stream")));
+        check("EventID", Some(None));
+        check("Fields.x", Some(None));
+    }
+
+    #[test]
+    fn own_columns_must_not_look_like_ours() {
+        let check = |name: &str, good: bool, near: Option<&str>| {
+            let mut said = None;
+            assert_eq!(check_own(name, &mut |_, near| said = near), good, "{name}");
+            assert_eq!(said.as_deref(), near, "{name}");
+        };
+        check("Team", true, None);
+        check("run_id", false, Some("RunID"));
+        check("level", false, Some("Level"));
+        check("1a", false, None);
+    }
+}

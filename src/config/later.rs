@@ -1,0 +1,194 @@
+//! The one table of what is configured for stages that are not built yet.
+
+use super::document;
+use super::keys::{Group, Kind, ROOT, find, path_of};
+use super::mistake::Report;
+use super::node::{Node, Origin, Value, quoted};
+
+/// What of a key has to wait.
+#[derive(Clone, Copy, Debug)]
+enum Later {
+    /// All of it: only the default and these values, which switch the stage off, are taken.
+    Key { off: &'static [&'static str] },
+    /// These values of it.
+    Values(&'static [&'static str]),
+    /// Values that begin like this.
+    Prefix(&'static str),
+    /// A table as its value.
+    Table,
+}
+
+/// Key and what of it has to wait; `*` stands for any one name or entry.
+const LATER: &[(&str, Later)] = &[
+    ("run.run_id", Later::Prefix("imds:")),
+    ("run.task_id", Later::Prefix("imds:")),
+    ("run.benchmark", Later::Prefix("imds:")),
+    ("run.vm_name", Later::Prefix("imds:")),
+    ("run.fields.*", Later::Prefix("imds:")),
+    ("buffer.when_full", Later::Values(&["drop_oldest"])),
+    ("sources.file.*.parser", Later::Values(&["logfmt", "syslog", "regex"])),
+    ("sources.file.*.pattern", Later::Key { off: &[] }),
+    ("sources.file.*.multiline", Later::Table),
+    ("sources.docker.*.parser", Later::Values(&["logfmt", "syslog", "regex"])),
+    ("sources.docker.*.pattern", Later::Key { off: &[] }),
+    ("sources.docker.*.multiline", Later::Table),
+    ("record.columns", Later::Key { off: &[] }),
+    ("record.redact", Later::Key { off: &[] }),
+    ("record.drop", Later::Key { off: &[] }),
+    ("record.sample", Later::Key { off: &[] }),
+    ("record.metric", Later::Key { off: &[] }),
+    ("teardown.scheduled_events", Later::Values(&["on"])),
+    ("teardown.events", Later::Key { off: &[] }),
+    ("teardown.margin", Later::Key { off: &[] }),
+    ("teardown.imds", Later::Key { off: &[] }),
+    ("http.listen", Later::Key { off: &["", "off"] }),
+];
+
+/// Reports every value that has to wait and takes it out of the tree.
+pub fn refuse(tree: &mut Node, report: &Report) {
+    for (path, later) in LATER {
+        let segments: Vec<&str> = path.split('.').collect();
+        visit(tree, &segments, "", &mut |node, shown| {
+            let Some((what, expected)) = refusal(node, *later, default_of(&segments).as_ref()) else { return };
+            let origin = match &node.value {
+                // A list of tables has no line of its own worth showing; its first entry has.
+                Value::List(list) if matches!(node.origin, Origin::File { .. }) => {
+                    list.first().map_or(&node.origin, |first| &first.origin)
+                }
+                _ => &node.origin,
+            };
+            report.add(origin, shown, what, expected);
+            node.value = Value::Refused;
+        });
+    }
+}
+
+/// What is wrong with a value and what would be right; `None`: it can be taken.
+fn refusal(node: &Node, later: Later, default: Option<&Node>) -> Option<(String, String)> {
+    let text = match &node.value {
+        Value::Refused => return None,
+        Value::Text(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let said = |text: &str| format!("{} is not available yet", quoted(text));
+    match later {
+        Later::Key { off } => {
+            let is_default = default.is_some_and(|default| node.same_value(default));
+            let is_off = text.is_some_and(|text| off.contains(&text));
+            if is_default || is_off {
+                return None;
+            }
+            let mut words: Vec<String> = default.and_then(words_of).into_iter().collect();
+            words.extend(off.iter().filter(|text| !text.is_empty()).map(|text| quoted(text)));
+            let expected = match words.is_empty() {
+                true => "nothing: leave it out".to_owned(),
+                false => format!("{}, or leave it out", words.join(" or ")),
+            };
+            Some(("is not available yet".to_owned(), expected))
+        }
+        Later::Values(values) => {
+            let text = text.filter(|text| values.contains(text))?;
+            let default = default.and_then(words_of)?;
+            Some((said(text), format!("{default}, or leave it out")))
+        }
+        Later::Prefix(prefix) => {
+            text.filter(|text| text.starts_with(prefix))?;
+            let what = format!("a value that begins with {} is not available yet", quoted(prefix));
+            Some((what, "the value itself, or \"${VAR}\" to take it from the environment".to_owned()))
+        }
+        Later::Table => {
+            let table = matches!(node.value, Value::Table(_)) || text.is_some_and(|text| text.starts_with('{'));
+            let expected = "\"auto\" or \"none\"".to_owned();
+            table.then(|| ("a table here is not available yet".to_owned(), expected))
+        }
+    }
+}
+
+/// A default as a user would write it; `None` where it is an empty table or list.
+fn words_of(default: &Node) -> Option<String> {
+    match &default.value {
+        Value::Text(text) => Some(quoted(text)),
+        Value::List(list) if !list.is_empty() => {
+            Some(format!("[{}]", list.iter().filter_map(words_of).collect::<Vec<_>>().join(", ")))
+        }
+        _ => None,
+    }
+}
+
+/// Calls `each` for every value that the path means, with the path as the user sees it.
+fn visit(node: &mut Node, segments: &[&str], shown: &str, each: &mut dyn FnMut(&mut Node, &str)) {
+    let Some((segment, rest)) = segments.split_first() else { return each(node, shown) };
+    let Value::Table(table) = &mut node.value else { return };
+    for (name, child) in table {
+        if *segment == "*" || segment == name {
+            visit(child, rest, &path_of(shown, name), each);
+        }
+    }
+}
+
+/// The default of the key with this path.
+fn default_of(segments: &[&str]) -> Option<Node> {
+    let mut group: Group = ROOT;
+    for segment in segments {
+        if *segment == "*" {
+            continue;
+        }
+        let key = find(group, segment)?;
+        match key.kind {
+            Kind::Table(inner) | Kind::Entries(inner) => group = inner,
+            _ => return key.default.and_then(|text| document::value(text, &Origin::Default)),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_of_the_table_is_a_key_with_a_default() {
+        for (path, later) in LATER {
+            let segments: Vec<&str> = path.split('.').collect();
+            assert!(default_of(&segments).is_some(), "{path}");
+            if let Later::Values(values) = later {
+                let default = default_of(&segments).and_then(|node| words_of(&node));
+                assert!(values.iter().all(|value| Some(quoted(value)) != default), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_to_wait_is_refused_and_defaults_and_off_are_not() {
+        let check = |text: &str, expected: &[&str]| {
+            let mut tree = document::parse(text).expect("TOML");
+            let report = Report::default();
+            refuse(&mut tree, &report);
+            let mistakes = report.finish("f");
+            let keys: Vec<&str> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
+            assert_eq!(keys, expected, "{text}");
+        };
+        check("buffer = { when_full = \"drop_oldest\" }", &["buffer.when_full"]);
+        check("buffer = { when_full = \"block\" }", &[]);
+        check(
+            "run = { run_id = \"imds:tag/X\", fields = { A = \"imds:x\", B = \"y\" } }",
+            &["run.run_id", "run.fields.A"],
+        );
+        check(
+            "teardown = { margin = \"20s\", scheduled_events = \"on\" }",
+            &["teardown.margin", "teardown.scheduled_events"],
+        );
+        check("teardown = { margin = \"10s\", scheduled_events = \"off\", approve = \"never\" }", &[]);
+        check("teardown.events = [\"Terminate\", \"Preempt\", \"Redeploy\", \"Reboot\"]", &[]);
+        check("teardown.events = [\"Terminate\"]", &["teardown.events"]);
+        check("http.listen = \"off\"", &[]);
+        check("http.listen = \"\"", &[]);
+        check("http.listen = \"0.0.0.0:1\"", &["http.listen"]);
+        check("[record]\ncolumns = {}\n", &[]);
+        check("[record]\ncolumns = { A = \"a\" }\n[[record.drop]]\nx = 1\n", &["record.columns", "record.drop"]);
+        check(
+            "[sources.file.0]\nmultiline = { start = \"x\" }\nparser = \"regex\"\npattern = \"\"\n",
+            &["sources.file[0].multiline", "sources.file[0].parser"],
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! The sections that stand once: run, state, buffer, teardown, http, log.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::column;
+use super::table::Table;
+use super::{Log, LogFormat, Run, Teardown, VmName};
+use crate::buffer;
+
+/// Bounds of `buffer.sync`.
+pub const SYNC_MIN: Duration = Duration::from_millis(1);
+pub const SYNC_MAX: Duration = Duration::from_secs(60);
+
+/// Bounds of `teardown.deadline`; `teardown.wait_containers` has the same upper bound.
+pub const DEADLINE_MIN: Duration = Duration::from_millis(1);
+pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Most columns in `[run.fields]`: each stands in every record.
+pub const RUN_FIELDS_MAX: usize = 64;
+
+/// Longest value of a constant column, in bytes: each stands in every record.
+pub const CONSTANT_MAX_BYTES: usize = 1024;
+
+pub fn run(table: Table<'_>) -> Run {
+    let vm_name = match table.filled("vm_name") {
+        Some(given) if given.text != "auto" => VmName::Named(checked(given)),
+        _ => VmName::Auto,
+    };
+    let constant = |key| table.filled(key).map(checked).unwrap_or_default();
+    let run = Run {
+        run_id: constant("run_id"),
+        task_id: constant("task_id"),
+        benchmark: constant("benchmark"),
+        vm_name,
+        fields: fields(&table),
+    };
+    if run.fields.len() > RUN_FIELDS_MAX {
+        table.mistake("fields", format!("has {} columns", run.fields.len()), format!("at most {RUN_FIELDS_MAX}"));
+    }
+    run
+}
+
+fn fields(table: &Table<'_>) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    for (name, given) in table.map("fields", "text in quotes") {
+        let mut mistake = |what: &str, near: Option<String>| {
+            let expected = "a name of your own that begins with a letter";
+            given.mistake_unseen(&format!("the name {what}"), near, expected);
+        };
+        if column::check_own(&name, &mut mistake) {
+            fields.push((name, checked(given)));
+        }
+    }
+    fields
+}
+
+/// A constant column's value, short enough to stand in every record.
+fn checked(given: super::table::Given<'_>) -> String {
+    if given.text.len() > CONSTANT_MAX_BYTES {
+        let what = format!("has {} bytes", given.text.len());
+        given.mistake_unseen(&what, None, format!("at most {CONSTANT_MAX_BYTES} bytes: it stands in every record"));
+    }
+    given.text
+}
+
+pub fn state_dir(table: Table<'_>) -> PathBuf {
+    absolute(&table, "dir").unwrap_or_default()
+}
+
+/// A path that means the same wherever logferry is started: `drain` and `status` find the daemon by it.
+pub fn absolute(table: &Table<'_>, key: &str) -> Option<PathBuf> {
+    let expected = "an absolute path, such as \"/var/lib/logferry\"";
+    let given = table.required(key, expected)?;
+    if !given.text.starts_with('/') {
+        given.mistake("is not an absolute path", None, expected);
+        return None;
+    }
+    Some(PathBuf::from(given.text))
+}
+
+pub fn buffer(table: Table<'_>) -> buffer::Options {
+    // "drop_oldest" is in the table of what has to wait.
+    table.choice("when_full", &[("block", ())]);
+    buffer::Options {
+        max_bytes: table.size("max_bytes", buffer::BUFFER_MIN_BYTES..=u64::MAX),
+        sync: table.duration("sync", SYNC_MIN..=SYNC_MAX),
+    }
+}
+
+pub fn teardown(table: Table<'_>) -> Teardown {
+    table.choice("scheduled_events", &[("auto", ()), ("off", ())]);
+    table.choice("approve", &[("when_idle", ()), ("never", ())]);
+    Teardown {
+        deadline: table.duration("deadline", DEADLINE_MIN..=DEADLINE_MAX),
+        wait_containers: table.duration("wait_containers", Duration::ZERO..=DEADLINE_MAX),
+    }
+}
+
+/// `None`: switched off. Another address than the default is in the table of what has to wait.
+pub fn http_listen(table: Table<'_>) -> Option<SocketAddr> {
+    let given = table.filled("listen").filter(|given| given.text != "off")?;
+    let address = given.text.parse().ok();
+    if address.is_none() {
+        given.mistake("is no address with a port", None, "such as \"127.0.0.1:9577\", or \"off\"");
+    }
+    address
+}
+
+pub fn log(table: Table<'_>) -> Log {
+    const LEVELS: [(&str, &str); 5] =
+        [("trace", "trace"), ("debug", "debug"), ("info", "info"), ("warn", "warn"), ("error", "error")];
+    let level = table.choice("level", &LEVELS).unwrap_or_default();
+    let format = table.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+    Log { level: level.to_owned(), format: format.unwrap_or(LogFormat::Text) }
+}

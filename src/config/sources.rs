@@ -1,0 +1,240 @@
+//! `[[sources.file]]` and `[[sources.docker]]`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use url::Url;
+
+use super::column;
+use super::environment::SOURCES_MAX;
+use super::mistake::{Report, nearest};
+use super::node::{Node, quoted};
+use super::table::{Given, Table};
+use crate::ingest::{self, Multiline, Parser, Zone};
+use crate::record::Rule;
+use crate::source::docker;
+use crate::source::docker::{ColumnFrom, Host, Select};
+use crate::source::file::{self, StartAt, pattern::Pattern};
+
+/// Bounds of `max_line`, in bytes: shorter pieces are no lines any more, longer ones would stand in memory whole.
+pub const MAX_LINE_MIN_BYTES: u64 = 64;
+pub const MAX_LINE_MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Longest name of a source or sink, in bytes.
+pub const NAME_MAX_BYTES: usize = 64;
+
+/// Longest `ignore_older` that is not a mistyped one.
+pub const IGNORE_OLDER_MAX: Duration = Duration::from_secs(3650 * 24 * 3600);
+
+/// Names of sources that were read so far: column Source tells them apart.
+#[derive(Debug, Default)]
+pub struct Names(Vec<String>);
+
+impl Names {
+    fn take(&mut self, table: &Table<'_>) -> Arc<str> {
+        let expected = "a name for the column Source, such as \"agent\"";
+        let Some(given) = table.required("name", expected) else { return "".into() };
+        if !well_formed_name(&given.text) {
+            given.mistake("is no name", None, NAME_RULE);
+        } else if self.0.contains(&given.text) {
+            table.mistake(
+                "name",
+                format!("{} is the name of another source too", quoted(&given.text)),
+                "a name of its own",
+            );
+        }
+        self.0.push(given.text.clone());
+        given.text.into()
+    }
+}
+
+/// What a name must be, for messages.
+pub const NAME_RULE: &str = "1 to 64 letters, digits, _ or -";
+
+/// Whether a source or sink may have this name; it becomes a file name and a label of metrics.
+pub fn well_formed_name(name: &str) -> bool {
+    (1..=NAME_MAX_BYTES).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// All `[[sources.file]]`.
+pub fn files(sources: &Table<'_>, names: &mut Names, routes: &Arc<[Option<Rule>]>) -> Vec<file::Options> {
+    const STARTS: [(&str, StartAt); 2] = [("beginning", StartAt::Beginning), ("end", StartAt::End)];
+    let files = sources.entries("file", |table| file::Options {
+        name: names.take(&table),
+        include: include(&table),
+        exclude: exclude(&table),
+        start_at: table.choice("start_at", &STARTS).unwrap_or(StartAt::Beginning),
+        ignore_older: ignore_older(&table),
+        ingest: lines(&table, routes),
+    });
+    check_count(sources, "file", files.len());
+    files
+}
+
+fn check_count(sources: &Table<'_>, key: &str, count: usize) {
+    if count > SOURCES_MAX {
+        sources.mistake(key, format!("has {count} entries"), format!("at most {SOURCES_MAX}"));
+    }
+}
+
+const PATHS: &str = "absolute paths with globs in quotes, such as [\"/home/agent/*.log\", \"/runs/{RunID}/*.log\"]";
+
+fn include(table: &Table<'_>) -> Vec<Pattern> {
+    if !table.has("include") {
+        table.mistake("include", "is missing", PATHS);
+        return Vec::new();
+    }
+    let given = table.list("include", PATHS);
+    if given.is_empty() && table.is_empty_list("include") {
+        table.mistake("include", "names no path", PATHS);
+    }
+    let parsed: Vec<(Given<'_>, Pattern)> = given.into_iter().filter_map(pattern).collect();
+    for (given, pattern) in &parsed {
+        // A name that only looks like one of ours would become a column beside it.
+        pattern.names().for_each(|name| _ = column::check_source_column(name, given));
+    }
+    parsed.into_iter().map(|(_, pattern)| pattern).collect()
+}
+
+fn exclude(table: &Table<'_>) -> Vec<Pattern> {
+    table.list("exclude", PATHS).into_iter().filter_map(pattern).map(|(_, pattern)| pattern).collect()
+}
+
+/// An absolute pattern: a relative one would depend on where logferry is started.
+fn pattern(given: Given<'_>) -> Option<(Given<'_>, Pattern)> {
+    if !given.text.starts_with('/') {
+        given.mistake("is not an absolute path", None, PATHS);
+        return None;
+    }
+    match Pattern::parse(&given.text) {
+        Ok(pattern) => Some((given, pattern)),
+        // It names the text itself, or the part of it that is wrong.
+        Err(what) => {
+            given.mistake_unseen(&what, None, PATHS);
+            None
+        }
+    }
+}
+
+fn ignore_older(table: &Table<'_>) -> Option<Duration> {
+    table.filled("ignore_older")?;
+    Some(table.duration("ignore_older", Duration::from_secs(1)..=IGNORE_OLDER_MAX))
+}
+
+/// All `[[sources.docker]]`.
+pub fn docker(sources: &Table<'_>, names: &mut Names, routes: &Arc<[Option<Rule>]>) -> Vec<docker::Options> {
+    let engines = sources.entries("docker", |table| docker::Options {
+        name: names.take(&table),
+        host: host(&table),
+        include: table.table("include", select),
+        exclude: table.table("exclude", select),
+        columns: columns(&table),
+        ingest: lines(&table, routes),
+    });
+    check_count(sources, "docker", engines.len());
+    engines
+}
+
+fn select(table: Table<'_>) -> Select {
+    let globs = |key| {
+        let given = table.list(key, "globs in quotes, such as [\"bench-*\"]");
+        given.into_iter().map(|given| given.text).collect()
+    };
+    Select { names: globs("names"), images: globs("images"), labels: globs("labels") }
+}
+
+fn host(table: &Table<'_>) -> Host {
+    let expected = "\"auto\", \"unix:///var/run/docker.sock\", \"tcp://HOST:PORT\" or \"http://HOST:PORT\"";
+    let Some(given) = table.required("host", expected) else { return Host::Auto };
+    if given.text == "auto" {
+        return Host::Auto;
+    }
+    let good = match given.text.strip_prefix("unix://") {
+        Some(path) => path.starts_with('/') && path.len() > 1,
+        None => Url::parse(&given.text).is_ok_and(|url| {
+            // For http, url leaves out a port that is the default of the scheme.
+            let port = url.port().is_some() || url.scheme() == "http";
+            let address = url.has_host() && port && matches!(url.scheme(), "tcp" | "http");
+            address && url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/")
+        }),
+    };
+    if !good {
+        given.mistake("is no address of a Docker engine", None, expected);
+    }
+    Host::Address(given.text)
+}
+
+fn columns(table: &Table<'_>) -> Vec<(String, ColumnFrom)> {
+    let expected = "\"label:NAME\" or \"env:NAME\"";
+    let mut columns = Vec::new();
+    for (name, given) in table.map("columns", expected) {
+        if !column::check_source_column(&name, &given) {
+            continue;
+        }
+        let from = match given.text.split_once(':') {
+            Some(("label", label)) if !label.is_empty() => ColumnFrom::Label(label.to_owned()),
+            Some(("env", variable)) if !variable.is_empty() => ColumnFrom::Env(variable.to_owned()),
+            _ => {
+                given.mistake("names no label and no variable", None, expected);
+                continue;
+            }
+        };
+        columns.push((name, from));
+    }
+    columns
+}
+
+/// What ingest is told about a source's lines.
+fn lines(table: &Table<'_>, routes: &Arc<[Option<Rule>]>) -> ingest::Options {
+    const PARSERS: [(&str, Parser); 4] =
+        [("auto", Parser::Auto), ("json", Parser::Json), ("python", Parser::Python), ("raw", Parser::Raw)];
+    ingest::Options {
+        parser: table.choice("parser", &PARSERS).unwrap_or(Parser::Auto),
+        multiline: table
+            .choice("multiline", &[("auto", Multiline::Auto), ("none", Multiline::None)])
+            .unwrap_or(Multiline::Auto),
+        zone: zone(table),
+        max_line: usize::try_from(table.size("max_line", MAX_LINE_MIN_BYTES..=MAX_LINE_MAX_BYTES))
+            .unwrap_or(usize::MAX),
+        routes: Arc::clone(routes),
+    }
+}
+
+fn zone(table: &Table<'_>) -> Zone {
+    let expected = "\"UTC\", \"local\" or a name of the time zone database, such as \"Europe/Berlin\"";
+    let Some(given) = table.required("timezone", expected) else { return Zone::Utc };
+    match given.text.as_str() {
+        "UTC" | "utc" => Zone::Utc,
+        "local" => Zone::Named(TimeZone::system()),
+        name => match TimeZone::get(name) {
+            Ok(zone) => Zone::Named(zone),
+            Err(_) => {
+                let known: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
+                let near = nearest(name, known.iter().map(String::as_str)).map(quoted);
+                let what = match known.is_empty() {
+                    true => "cannot be looked up: this machine has no time zone database (package tzdata)",
+                    false => "is no time zone of this machine",
+                };
+                given.mistake(what, near, expected);
+                Zone::Utc
+            }
+        },
+    }
+}
+
+/// Columns that sources give (captures and docker columns), for the rules of sinks. `sources`: that section.
+pub fn own_columns(sources: &Node) -> Vec<String> {
+    // What is wrong with these values is noted where the sources themselves are read.
+    let unheard = Report::default();
+    let sources = Table::new(sources, "sources", &unheard);
+    let captured = sources.entries("file", |table| {
+        let paths = table.list("include", PATHS);
+        let patterns = paths.iter().filter_map(|path| Pattern::parse(&path.text).ok());
+        patterns.flat_map(|pattern| pattern.names().map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>()
+    });
+    let columns = sources
+        .entries("docker", |table| table.map("columns", "text").into_iter().map(|(name, _)| name).collect::<Vec<_>>());
+    captured.into_iter().chain(columns).flatten().collect()
+}

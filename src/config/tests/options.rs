@@ -1,0 +1,210 @@
+//! What a right configuration becomes: the options of each stage.
+
+use super::*;
+use crate::azure::credential;
+use crate::ingest::{Multiline, Parser, Zone};
+use crate::sink::console::Format;
+use crate::sink::http::{Auth, Compression, Secret};
+use crate::sink::{Kind, file};
+use crate::source::docker::{ColumnFrom, Host};
+use crate::source::file::StartAt;
+
+#[test]
+fn the_shortest_configuration_has_every_default() {
+    let config = good(MINIMAL, &[]).config;
+    let run = &config.run;
+    assert!(run.run_id.is_empty() && run.task_id.is_empty() && run.benchmark.is_empty() && run.fields.is_empty());
+    assert_eq!(run.vm_name, VmName::Auto);
+    assert_eq!(config.state_dir, Path::new("/var/lib/logferry"));
+    assert_eq!((config.buffer.max_bytes, config.buffer.sync), (4 << 30, Duration::from_millis(200)));
+    let file = &config.files[0];
+    assert_eq!((&*file.name, file.start_at, file.ignore_older), ("files", StartAt::Beginning, None));
+    let ingest = &file.ingest;
+    assert_eq!((ingest.parser, ingest.multiline, ingest.max_line), (Parser::Auto, Multiline::Auto, 1 << 20));
+    assert_eq!(ingest.zone, Zone::Utc);
+    assert_eq!(*ingest.routes, [None]);
+    let teardown = Teardown { deadline: Duration::from_secs(240), wait_containers: Duration::from_secs(30) };
+    assert_eq!(config.teardown, teardown);
+    assert_eq!(config.http_listen, "127.0.0.1:9577".parse().ok());
+    assert_eq!(config.log, Log { level: "info".into(), format: LogFormat::Text });
+    let sink = &config.sinks[0];
+    assert_eq!((&*sink.name, sink.batch_bytes, sink.in_flight), ("console", 5 << 20, 1));
+    assert_eq!((sink.max_age, sink.when.as_ref()), (Duration::from_secs(1), None));
+    assert!(matches!(&sink.kind, Kind::Console(o) if o.format == Format::Pretty && !o.colour));
+}
+
+#[test]
+fn routes_are_the_rules_of_the_sinks_in_the_order_of_the_file() {
+    let text = "[[sources.file]]\ninclude = [\"/runs/{RunID}/{Suite}/*.log\"]\n[[sources.docker]]\n\
+                [sinks.z]\ntype = \"console\"\nwhen = { Level = \"ERROR\", Suite = [\"a*\", \"b\"] }\n\
+                [sinks.a]\ntype = \"console\"\n[sinks.m]\ntype = \"console\"\nwhen = {}\n";
+    let config = good(text, &[]).config;
+    let names: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();
+    assert_eq!(names, ["z", "a", "m"]);
+    let routes = &config.files[0].ingest.routes;
+    assert!(Arc::ptr_eq(routes, &config.docker[0].ingest.routes));
+    let matches = |level: &'static [u8], suite: &'static [u8]| {
+        let rule = routes[0].as_ref().expect("a rule");
+        rule.matches(|name| Some(if name == "Level" { level } else { suite }))
+    };
+    assert!(matches(b"ERROR", b"abc") && matches(b"ERROR", b"b"));
+    assert!(!matches(b"INFO", b"b") && !matches(b"ERROR", b"c"));
+    assert_eq!(routes[1..], [None, None]);
+}
+
+#[test]
+fn docker_keys() {
+    let text = "[sinks.console]\n[[sources.docker]]\nhost = \"tcp://127.0.0.1:2375\"\n\
+                include = { names = [\"bench-*\"] }\nexclude = { images = [\"x\"] }\n\
+                columns = { TaskID = \"label:bench.task_id\", RunID = \"env:RUN_ID\", Agent = \"label:a:b\" }\n\
+                timezone = \"Europe/Berlin\"\nmultiline = \"none\"\nparser = \"json\"\n";
+    let docker = &good(text, &[]).config.docker[0];
+    assert_eq!(docker.host, Host::Address("tcp://127.0.0.1:2375".into()));
+    assert_eq!((docker.include.names.as_slice(), docker.include.images.len()), (&["bench-*".to_owned()][..], 0));
+    // What is not said keeps its default.
+    assert_eq!(
+        (docker.exclude.images.as_slice(), docker.exclude.labels.as_slice()),
+        (&["x".to_owned()][..], &["logferry.skip".to_owned()][..])
+    );
+    let columns = [
+        ("TaskID".to_owned(), ColumnFrom::Label("bench.task_id".into())),
+        ("RunID".to_owned(), ColumnFrom::Env("RUN_ID".into())),
+        ("Agent".to_owned(), ColumnFrom::Label("a:b".into())),
+    ];
+    assert_eq!(docker.columns, columns);
+    assert!(matches!(&docker.ingest.zone, Zone::Named(zone) if zone.iana_name() == Some("Europe/Berlin")));
+    assert_eq!((docker.ingest.parser, docker.ingest.multiline), (Parser::Json, Multiline::None));
+    for host in ["unix:///run/user/1000/docker.sock", "http://127.0.0.1:80", "auto"] {
+        good(&format!("[sinks.console]\n[[sources.docker]]\nhost = \"{host}\"\n"), &[]);
+    }
+}
+
+#[test]
+fn sink_keys() {
+    let text = r#"
+[[sources.docker]]
+[sinks.es]
+type = "elasticsearch"
+endpoints = ["https://a:9200", "http://b/prefix"]
+index = "logs-{RunID}"
+compression = "none"
+batch_bytes = 2048
+in_flight = 32
+max_age = "50ms"
+timeout = "5s"
+proxy = "http://me:secret@proxy:3128"
+headers = { X-Tenant = "t" }
+bearer_token = "b"
+[sinks.file]
+path = "/srv/out.ndjson"
+max_bytes = "1MiB"
+keep = 3
+[sinks.console]
+format = "ndjson"
+"#;
+    let loaded = good(text, &[]);
+    let es = sink(&loaded, "es");
+    assert_eq!((es.batch_bytes, es.in_flight, es.max_age), (2048, 32, Duration::from_millis(50)));
+    let Kind::Elasticsearch(options) = &es.kind else { panic!() };
+    let urls: Vec<&str> = options.endpoints.iter().map(::url::Url::as_str).collect();
+    assert_eq!(urls, ["https://a:9200/", "http://b/prefix"]);
+    assert_eq!(options.auth, Auth::Bearer(Secret::new("b")));
+    assert_eq!(options.compression, Compression::None);
+    assert_eq!(options.http.timeout, Duration::from_secs(5));
+    assert_eq!(options.http.proxy.as_deref(), Some("http://me:secret@proxy:3128"));
+    let Kind::File(file::Options { path, max_bytes, keep }) = &sink(&loaded, "file").kind else { panic!() };
+    assert_eq!((path.as_path(), *max_bytes, *keep), (Path::new("/srv/out.ndjson"), 1 << 20, 3));
+    assert!(matches!(&sink(&loaded, "console").kind, Kind::Console(o) if o.format == Format::Ndjson));
+}
+
+#[test]
+fn azure_monitor_and_each_kind_of_credential() {
+    let check = |endpoint: &str, credential: &str, expected: credential::Options| {
+        let dcr = "dcr-0123456789abcdef0123456789abcdef";
+        let text = format!(
+            "[[sources.docker]]\n[sinks.azure_monitor]\nendpoint = \"{endpoint}\"\ndcr_id = \"{dcr}\"\n\
+             stream = \"Custom-X_CL\"\n{credential}\n"
+        );
+        let loaded = good(&text, &[]);
+        let sink = sink(&loaded, "azure_monitor");
+        assert!(sink.batch_bytes < 1_000_000, "{}", sink.batch_bytes);
+        let Kind::AzureMonitor(options) = &sink.kind else { panic!() };
+        assert_eq!(options.credential, expected, "{credential}");
+        assert_eq!((options.dcr_id.as_str(), options.stream.as_str()), (dcr, "Custom-X_CL"));
+    };
+    use credential::Options as O;
+    let https = "https://x-abcd.westeurope-1.ingest.monitor.azure.com";
+    check(https, "", O::Auto);
+    check("http://127.0.0.1:8080", "credential = { kind = \"auto\" }", O::Auto);
+    check("http://[::1]:8080", "credential = { kind = \"azure_cli\" }", O::AzureCli);
+    check("http://localhost:8080", "credential = { kind = \"workload_identity\" }", O::WorkloadIdentity);
+    check(https, "credential = { kind = \"managed_identity\" }", O::ManagedIdentity { client_id: None });
+    let managed = O::ManagedIdentity { client_id: Some("c".into()) };
+    check(https, "credential = { kind = \"managed_identity\", client_id = \"c\" }", managed);
+    let secret = O::ClientSecret { tenant_id: "t".into(), client_id: "c".into(), client_secret: Secret::new("s") };
+    let keys = "{ kind = \"client_secret\", tenant_id = \"t\", client_id = \"c\", client_secret = \"s\" }";
+    check(https, &format!("credential = {keys}"), secret);
+}
+
+#[test]
+fn limits_hold_at_their_edges() {
+    let sinks = |count: usize| (0..count).map(|n| format!("[sinks.s{n}]\ntype = \"console\"\n")).collect::<String>();
+    let docker = "[[sources.docker]]\n";
+    assert_eq!(good(&format!("{docker}{}", sinks(32)), &[]).config.sinks.len(), 32);
+    assert!(message(&format!("{docker}{}", sinks(33)), &[]).contains("sinks: has 33 sinks"));
+    let check = |line: &str, good_one: bool| {
+        let text = format!("[sinks.console]\nIN_SINK\n{docker}IN_SOURCE\n[buffer]\nIN_BUFFER\n");
+        let place = match line.split(' ').next() {
+            Some("max_line" | "name") => "IN_SOURCE",
+            Some("max_bytes" | "sync") => "IN_BUFFER",
+            _ => "IN_SINK",
+        };
+        let text = text.replace(place, line);
+        let text = text.replace("IN_SINK", "").replace("IN_SOURCE", "").replace("IN_BUFFER", "");
+        assert_eq!(load_with(&text, &[]).is_ok(), good_one, "{line}");
+    };
+    let long = "n".repeat(64);
+    for line in ["batch_bytes = 1024", "batch_bytes = \"100MiB\"", "in_flight = 1", "in_flight = 32"] {
+        check(line, true);
+    }
+    for line in ["max_line = 64", "max_line = \"16MiB\"", "max_bytes = \"32MiB\"", "sync = \"1ms\"", "sync = \"60s\""] {
+        check(line, true);
+    }
+    check(&format!("name = \"{long}\""), true);
+    for line in ["batch_bytes = 1023", "batch_bytes = 104857601", "in_flight = 0", "in_flight = 33", "in_flight = -1"] {
+        check(line, false);
+    }
+    for line in ["max_line = 63", "max_line = 16777217", "max_bytes = 33554431", "max_bytes = -1", "sync = \"0s\""] {
+        check(line, false);
+    }
+    for line in ["sync = \"61s\"", "in_flight = 1.5", "name = \"\"", "name = \"ä\""] {
+        check(line, false);
+    }
+    check(&format!("name = \"{long}n\""), false);
+}
+
+#[test]
+fn switched_off_and_default_are_no_mistakes() {
+    let text = format!(
+        "{MINIMAL}[http]\nlisten = \"off\"\n[teardown]\nscheduled_events = \"off\"\napprove = \"never\"\n\
+         margin = \"10s\"\n[record]\ncolumns = {{}}\nredact = []\n"
+    );
+    assert_eq!(good(&text, &[]).config.http_listen, None);
+    let events = [("LOGFERRY__TEARDOWN__EVENTS", "Terminate,Preempt,Redeploy,Reboot"), ("LOGFERRY__HTTP__LISTEN", "")];
+    assert_eq!(good(MINIMAL, &events).config.http_listen, None);
+}
+
+#[test]
+fn what_must_be_there_depends_on_the_purpose() {
+    let check = |text: &str, purpose: Purpose, expected: usize| {
+        let source = Source::Text { name: "f".into(), text: text.into() };
+        let variables = Variables::default();
+        let loaded = load(Request { source: &source, variables: &variables, purpose, colour: true });
+        assert_eq!(loaded.map_or_else(|mistakes| mistakes.len(), |_| 0), expected, "{text} {purpose:?}");
+    };
+    check("", Purpose::Pipeline, 2);
+    check("", Purpose::Sinks, 1);
+    check("", Purpose::Any, 0);
+    check("[sinks.console]\n", Purpose::Pipeline, 1);
+    check("[sinks.console]\n", Purpose::Sinks, 0);
+}

@@ -1,0 +1,434 @@
+//! Wrong configurations and the whole message for each: what a newcomer reads.
+
+use super::*;
+
+pub fn check(text: &str, variables: &[(&str, &str)], expected: &str) {
+    let said = message(text, variables);
+    assert!(said == expected.trim(), "--- in ---\n{text}\n--- said ---\n{said}\n--- expected ---\n{}", expected.trim());
+}
+
+#[test]
+fn a_misspelt_key_and_a_misspelt_section() {
+    check(
+        &format!("{MINIMAL}[buffer]\nmax_byte = \"8GiB\"\n[tear_down]\ndeadline = \"4m\"\n"),
+        &[],
+        r#"
+f.toml:5: buffer.max_byte: is no key of this table
+    did you mean: max_bytes
+    expected: one of max_bytes, when_full, sync
+
+f.toml:6: tear_down: is no section of the configuration
+    did you mean: teardown
+    expected: one of run, state, buffer, sources, record, sinks, teardown, http, log
+
+2 mistakes in f.toml; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn a_key_of_another_section() {
+    check(
+        &format!("{MINIMAL}[run]\nlevel = \"debug\"\n"),
+        &[],
+        r#"
+f.toml:5: run.level: is no key of this table
+    expected: one of run_id, task_id, benchmark, vm_name, fields (level is a key of [log])
+
+1 mistake in f.toml; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn an_empty_file() {
+    check(
+        "",
+        &[],
+        r#"
+f.toml: sources: there is none, so nothing would be read
+    expected: [[sources.file]] with include = ["/path/*.log"], or [[sources.docker]]
+
+f.toml: sinks: there is none, so nothing would be delivered
+    expected: [sinks.elasticsearch], [sinks.azure_monitor], [sinks.file] or [sinks.console]
+
+2 mistakes in f.toml; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn paths_that_no_file_could_match() {
+    check(
+        r#"
+[sinks.console]
+[[sources.file]]
+include = ["*.log", "/l/{run_id}.log", "/l/", "/l/*.log"]
+exclude = ["x"]
+ignore_older = "1"
+start_at = "start"
+[[sources.file]]
+name = "none"
+include = []
+[[sources.file]]
+name = "missing"
+"#,
+        &[],
+        r#"
+f.toml:4: sources.file[0].include[0]: "*.log" is not an absolute path
+    expected: absolute paths with globs in quotes, such as ["/home/agent/*.log", "/runs/{RunID}/*.log"]
+
+f.toml:4: sources.file[0].include[1]: "run_id" differs only in its spelling from a column that logferry fills
+    did you mean: RunID
+    expected: RunID, TaskID, Benchmark, VMName or a name of your own
+
+f.toml:4: sources.file[0].include[2]: /l/ names a folder; write /l/* for the files in it
+    expected: absolute paths with globs in quotes, such as ["/home/agent/*.log", "/runs/{RunID}/*.log"]
+
+f.toml:5: sources.file[0].exclude[0]: "x" is not an absolute path
+    expected: absolute paths with globs in quotes, such as ["/home/agent/*.log", "/runs/{RunID}/*.log"]
+
+f.toml:6: sources.file[0].ignore_older: "1" has no unit
+    expected: a duration from 1s to 87600h, such as "200ms", "10s" or "1h30m"
+
+f.toml:7: sources.file[0].start_at: "start" is none of the values
+    expected: one of "beginning", "end"
+
+f.toml:10: sources.file[1].include: names no path
+    expected: absolute paths with globs in quotes, such as ["/home/agent/*.log", "/runs/{RunID}/*.log"]
+
+f.toml:11: sources.file[2].include: is missing
+    expected: absolute paths with globs in quotes, such as ["/home/agent/*.log", "/runs/{RunID}/*.log"]
+
+8 mistakes in f.toml; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn text_that_is_not_toml() {
+    check(
+        "[sinks.elasticsearch]\napi_key = \"hunter2\n",
+        &[],
+        r#"
+f.toml:2: is not TOML here: invalid basic string, expected `"`
+    expected: TOML: one key = value a line, text in quotes, sections in brackets
+
+1 mistake in f.toml; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn a_key_given_twice() {
+    check(
+        "[buffer]\nsync = \"1s\"\nsync = \"2s\"\n",
+        &[],
+        r#"
+f.toml:3: is not TOML here: duplicate key
+    expected: TOML: one key = value a line, text in quotes, sections in brackets
+
+1 mistake in f.toml; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn values_out_of_range_and_without_unit() {
+    check(
+        r#"
+[[sources.file]]
+include = ["/l/*.log"]
+max_line = "1G"
+[sinks.console]
+in_flight = 64
+batch_bytes = 100
+max_age = "soon"
+[buffer]
+max_bytes = "1MiB"
+sync = 200
+[teardown]
+deadline = "0s"
+wait_containers = "5min"
+"#,
+        &[],
+        r#"
+f.toml:4: sources.file[0].max_line: "1G" has an unknown unit "G"
+    expected: a size from 64B to 16MiB, such as "500KB", "5MiB" or a number of bytes
+
+f.toml:6: sinks.console.in_flight: 64 is too large
+    expected: a whole number from 1 to 32
+
+f.toml:7: sinks.console.batch_bytes: 100 is too small
+    expected: a size from 1KiB to 100MiB, such as "500KB", "5MiB" or a number of bytes
+
+f.toml:8: sinks.console.max_age: "soon" is not a duration
+    expected: a duration from 1ms to 5m, such as "200ms", "10s" or "1h30m"
+
+f.toml:10: buffer.max_bytes: "1MiB" is too small
+    expected: a size of 32MiB or more, such as "500KB", "5MiB" or a number of bytes
+
+f.toml:11: buffer.sync: is a number without a unit
+    expected: a duration from 1ms to 1m, such as "200ms", "10s" or "1h30m"
+
+f.toml:13: teardown.deadline: "0s" is too short
+    expected: a duration from 1ms to 24h, such as "200ms", "10s" or "1h30m"
+
+f.toml:14: teardown.wait_containers: "5min" has an unknown unit "min"
+    expected: a duration from 0s to 24h, such as "200ms", "10s" or "1h30m"
+
+8 mistakes in f.toml; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn sources_with_one_bracket_equal_names_or_wrong_columns() {
+    check(
+        r#"
+[sinks.console]
+[[sources.docker]]
+name = "my source"
+columns = { run_id = "env:RUN_ID", TaskID = "task" }
+host = "tcp://engine"
+[[sources.docker]]
+[[sources.docker]]
+timezone = "Europe/Berln"
+[sources.file]
+include = ["/l/*.log"]
+"#,
+        &[],
+        r#"
+f.toml:4: sources.docker[0].name: "my source" is no name
+    expected: 1 to 64 letters, digits, _ or -
+
+f.toml:5: sources.docker[0].columns.run_id: "run_id" differs only in its spelling from a column that logferry fills
+    did you mean: RunID
+    expected: RunID, TaskID, Benchmark, VMName or a name of your own
+
+f.toml:5: sources.docker[0].columns.TaskID: "task" names no label and no variable
+    expected: "label:NAME" or "env:NAME"
+
+f.toml:6: sources.docker[0].host: "tcp://engine" is no address of a Docker engine
+    expected: "auto", "unix:///var/run/docker.sock", "tcp://HOST:PORT" or "http://HOST:PORT"
+
+f.toml:8: sources.docker[2].name: "containers" is the name of another source too
+    expected: a name of its own
+
+f.toml:9: sources.docker[2].timezone: "Europe/Berln" is no time zone of this machine
+    did you mean: "Europe/Berlin"
+    expected: "UTC", "local" or a name of the time zone database, such as "Europe/Berlin"
+
+f.toml:10: sources.file: is one table
+    expected: [[sources.file]] with two brackets, once for each source
+
+7 mistakes in f.toml; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn stages_that_are_not_built_yet() {
+    check(
+        r#"
+[run]
+run_id = "imds:tag/run"
+[buffer]
+when_full = "drop_oldest"
+[[sources.file]]
+include = ["/l/*.log"]
+multiline = { start = "^x" }
+parser = "syslog"
+pattern = "(?<A>.*)"
+[record]
+columns = { TraceID = "t" }
+[[record.drop]]
+when = { Level = "DEBUG" }
+[sinks.console]
+[teardown]
+margin = "20s"
+scheduled_events = "on"
+[http]
+listen = "0.0.0.0:9577"
+"#,
+        &[],
+        r#"
+f.toml:3: run.run_id: a value that begins with "imds:" is not available yet
+    expected: the value itself, or "${VAR}" to take it from the environment
+
+f.toml:5: buffer.when_full: "drop_oldest" is not available yet
+    expected: "block", or leave it out
+
+f.toml:8: sources.file[0].multiline: a table here is not available yet
+    expected: "auto" or "none"
+
+f.toml:9: sources.file[0].parser: "syslog" is not available yet
+    expected: "auto", or leave it out
+
+f.toml:10: sources.file[0].pattern: is not available yet
+    expected: "", or leave it out
+
+f.toml:12: record.columns: is not available yet
+    expected: nothing: leave it out
+
+f.toml:13: record.drop: is not available yet
+    expected: nothing: leave it out
+
+f.toml:17: teardown.margin: is not available yet
+    expected: "10s", or leave it out
+
+f.toml:18: teardown.scheduled_events: "on" is not available yet
+    expected: "auto", or leave it out
+
+f.toml:20: http.listen: is not available yet
+    expected: "127.0.0.1:9577" or "off", or leave it out
+
+10 mistakes in f.toml; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn variables_that_are_not_set_or_not_closed() {
+    check(
+        r#"
+[run]
+run_id = "${RUNID}"
+[[sources.file]]
+include = ["/l/*.log", "/${HOME_DIR}/x"]
+[sinks.elasticsearch]
+endpoints = ["http://es:9200"]
+password = "hunter${2"
+"#,
+        &[("RUN_ID", "42")],
+        r#"
+f.toml:3: run.run_id: the environment variable RUNID is not set
+    did you mean: RUN_ID
+    expected: RUNID in the environment, or "${RUNID:-VALUE}" with a value for when it is not set
+
+f.toml:5: sources.file[0].include[1]: the environment variable HOME_DIR is not set
+    expected: HOME_DIR in the environment, or "${HOME_DIR:-VALUE}" with a value for when it is not set
+
+f.toml:8: sinks.elasticsearch.password: "${" without a closing "}"
+    expected: "${VAR}", or "$${" for the characters themselves
+
+3 mistakes in f.toml; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn mistakes_of_the_environment_name_the_variable() {
+    check(
+        MINIMAL,
+        &[
+            ("LOGFERRY__BUFER__SYNC", "1s"),
+            ("LOGFERRY__LOG", "debug"),
+            ("LOGFERRY__SINKS__CONSOLE__IN_FLIGHT", "many"),
+            ("LOGFERRY__SOURCES__FILE__1__NAME", "b"),
+            ("LOGFERRY__SOURCES__FILE__5__NAME", "c"),
+            ("LOGFERRY__SOURCES__DOCKER__ALL__HOST", "auto"),
+        ],
+        r#"
+environment variable LOGFERRY__BUFER__SYNC: bufer: is no section of the configuration
+    did you mean: buffer
+    expected: one of run, state, buffer, sources, record, sinks, teardown, http, log
+
+environment variable LOGFERRY__LOG: log: is no table
+    expected: an inline table of TOML, such as { key = "value" }
+
+environment variable LOGFERRY__SINKS__CONSOLE__IN_FLIGHT: sinks.console.in_flight: "many" is not a whole number
+    expected: a whole number from 1 to 32
+
+environment variable LOGFERRY__SOURCES__DOCKER__ALL__HOST: sources.docker: names no entry
+    expected: the number of the entry, counted from 0, after LOGFERRY__SOURCES__DOCKER__
+
+environment variable LOGFERRY__SOURCES__FILE__1__NAME: sources.file[1].include: is missing
+    expected: absolute paths with globs in quotes, such as ["/home/agent/*.log", "/runs/{RunID}/*.log"]
+
+environment variable LOGFERRY__SOURCES__FILE__5__NAME: sources.file[5]: there is no entry 2 before it
+    expected: entries counted from 0, without a gap
+
+6 mistakes in the environment; nothing was started
+"#,
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_says_how_to_make_one() {
+    let source = Source::Named("/nowhere/logferry.toml".into());
+    let variables = Variables::default();
+    let request = Request { source: &source, variables: &variables, purpose: Purpose::Pipeline, colour: false };
+    assert_eq!(
+        load(request).expect_err("no file").to_string(),
+        "/nowhere/logferry.toml: cannot be read: No such file or directory (os error 2)\n    \
+         expected: logferry config example > FILE makes one to start from; -c or LOGFERRY_CONFIG names another file\n\n\
+         1 mistake in /nowhere/logferry.toml; nothing was started"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_utf_8_says_where() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("f.toml");
+    std::fs::write(&path, b"[run]\nrun_id = \"\xff\"\n").expect("written");
+    let (source, variables) = (Source::Named(path), Variables::default());
+    let request = Request { source: &source, variables: &variables, purpose: Purpose::Any, colour: false };
+    let said = load(request).expect_err("not UTF-8").to_string();
+    assert!(said.contains("f.toml:2: is not UTF-8 here"), "{said}");
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_named_and_never_shown() {
+    check(
+        r#"
+log = "debug"
+[[sources.docker]]
+include = ["bench-*"]
+[sinks.elasticsearch]
+endpoints = "http://es:9200"
+headers = "Authorization: hunter2"
+api_key = ["hunter2"]
+bearer_token = 4711
+apikey = "hunter2"
+[run]
+run_id = 42
+fields = { Seq = "1", Team = 7 }
+"#,
+        &[],
+        r#"
+f.toml:2: log: is text
+    expected: a table: [log]
+
+f.toml:4: sources.docker[0].include: is a list
+    expected: a table: include = { … }
+
+f.toml:7: sinks.elasticsearch.headers: is text
+    expected: a table: headers = { … }
+
+f.toml:8: sinks.elasticsearch.api_key: is a list
+    expected: text in quotes
+
+f.toml:9: sinks.elasticsearch.bearer_token: is a number
+    expected: text in quotes
+
+f.toml:9: sinks.elasticsearch.bearer_token: is given beside api_key
+    expected: one way to authenticate only
+
+f.toml:10: sinks.elasticsearch.apikey: is no key of this table
+    did you mean: api_key
+    expected: one of type, endpoints, index, compression, batch_bytes, in_flight, max_age, timeout, proxy, headers, ca_file, client_cert_file, api_key, api_key_file, username, password, password_file, bearer_token, bearer_token_file, when
+
+f.toml:12: run.run_id: is a number
+    expected: text in quotes
+
+f.toml:13: run.fields.Seq: the name is a column that logferry fills itself
+    expected: a name of your own that begins with a letter
+
+f.toml:13: run.fields.Team: is a number
+    expected: text in quotes
+
+10 mistakes in f.toml; nothing was started
+"#,
+    );
+}

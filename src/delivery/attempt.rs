@@ -1,0 +1,327 @@
+//! The way of one load from the first attempt to the last answer: send, decide, wait, ask, split, set aside.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::batch::Load;
+use super::deadletter::Refusal;
+use super::decision::{Decision, ItemDecision, Protocol, decide};
+use super::retry::Schedule;
+use super::{DeadLetters, Ledger, Stats};
+use crate::record::OriginId;
+use crate::sink::{Asked, SendOutcome, Sink};
+
+/// From so many equal refusals in a row on they are taken for a fault of the sink, and nothing is dead-lettered.
+pub const EQUAL_REFUSALS_MAX: u32 = 1_000;
+
+/// How often a fault that lasts is said again.
+const FAULT_LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What the loop of a sink and its attempts share.
+#[derive(Debug)]
+pub struct Shared {
+    pub name: Arc<str>,
+    pub sink: Sink,
+    pub protocol: Protocol,
+    pub stats: Arc<Stats>,
+    pub ledger: Ledger,
+    pub dead: DeadLetters,
+    /// Ends every wait at once: a drain has begun.
+    pub nudge: Arc<Notify>,
+    pub streak: Mutex<Streak>,
+    pub logged: Mutex<Option<Instant>>,
+}
+
+/// Equal refusals in a row.
+#[derive(Debug, Default)]
+pub struct Streak {
+    status: u16,
+    kind: String,
+    count: u32,
+}
+
+impl Streak {
+    /// Counts a refusal; false where it is not to be believed any more.
+    fn believes(&mut self, refusal: &Refusal) -> bool {
+        if self.status != refusal.status || self.kind != refusal.kind {
+            *self = Streak { status: refusal.status, kind: refusal.kind.clone(), count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count < EQUAL_REFUSALS_MAX
+    }
+}
+
+/// Records of a load that are still to be delivered.
+struct Piece {
+    load: Arc<Load>,
+    range: Range<usize>,
+    /// Some of them may be stored already: ask first. The note is what was remembered before they were first sent.
+    unsure: Option<Vec<u8>>,
+}
+
+enum Step {
+    Done,
+    /// Try these again, after the wait.
+    Again(Piece, Duration),
+    Two(Piece, Piece),
+}
+
+/// Delivers a load to the end, however long that takes; returns the origin of each record that was dead-lettered.
+/// `note`: as of an earlier process, if it may have sent some of these records already.
+///
+/// # Errors
+/// The cursor file cannot be written.
+pub async fn deliver(shared: &Shared, load: Load, note: Option<Vec<u8>>) -> io::Result<Vec<OriginId>> {
+    let range = 0..load.len();
+    let mut work = VecDeque::from([Piece { load: Arc::new(load), range, unsure: note }]);
+    let mut schedule = Schedule::default();
+    let mut new_credentials = false;
+    let mut dead = Vec::new();
+    while let Some(piece) = work.pop_front() {
+        match shared.step(piece, &mut schedule, &mut new_credentials, &mut dead).await? {
+            Step::Done => schedule = Schedule::default(),
+            Step::Two(first, second) => {
+                work.push_front(second);
+                work.push_front(first);
+            }
+            Step::Again(piece, wait) => {
+                work.push_front(piece);
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = shared.nudge.notified() => {}
+                }
+            }
+        }
+    }
+    Ok(dead)
+}
+
+impl Shared {
+    async fn step(
+        &self,
+        mut piece: Piece,
+        schedule: &mut Schedule,
+        new_credentials: &mut bool,
+        dead: &mut Vec<OriginId>,
+    ) -> io::Result<Step> {
+        if let Some(note) = piece.unsure.take() {
+            match self.ask(piece, note, schedule).await {
+                Ok(None) => return Ok(Step::Done),
+                Ok(Some(rest)) => piece = rest,
+                Err((piece, wait)) => return Ok(Step::Again(piece, wait)),
+            }
+        }
+        let note = match self.sink.note().await {
+            Ok(note) => note,
+            Err(outcome) => {
+                let wait = self.fault(&outcome, schedule, false);
+                return Ok(Step::Again(piece, wait));
+            }
+        };
+        self.ledger.remember(&note)?;
+        Stats::add(&self.stats.requests, 1);
+        let outcome = self.sink.send(&piece.load.batch, piece.range.clone()).await;
+        let decision = decide(self.protocol, &outcome, piece.range.len());
+        if decision != Decision::Accept {
+            Stats::add(&self.stats.failed_requests, 1);
+        }
+        Ok(match decision {
+            Decision::Accept => {
+                *new_credentials = false;
+                self.accepted(piece.range.len());
+                Step::Done
+            }
+            Decision::Retry { .. } => Step::Again(piece, self.fault(&outcome, schedule, false)),
+            Decision::SinkFault { .. } => Step::Again(piece, self.fault(&outcome, schedule, true)),
+            Decision::Ask => {
+                let wait = self.fault(&outcome, schedule, false);
+                Step::Again(Piece { unsure: Some(note), ..piece }, wait)
+            }
+            Decision::NewCredentials => {
+                self.sink.forget_credentials().await;
+                // Once at once; where new ones are refused as well, it is a fault of the sink.
+                let first = !std::mem::replace(new_credentials, true);
+                let wait = self.fault(&outcome, schedule, true);
+                Step::Again(piece, if first { Duration::ZERO } else { wait })
+            }
+            Decision::Split => {
+                let middle = piece.range.start + piece.range.len() / 2;
+                let half = |range| Piece { load: Arc::clone(&piece.load), range, unsure: None };
+                Step::Two(half(piece.range.start..middle), half(middle..piece.range.end))
+            }
+            Decision::Reject => self.reject_one(piece, &outcome, schedule, dead).await,
+            Decision::Items(items) => self.items(piece, &outcome, &items, schedule, dead).await,
+        })
+    }
+
+    /// Finds out which records the sink holds; the piece that is left to send, if any.
+    async fn ask(
+        &self,
+        piece: Piece,
+        note: Vec<u8>,
+        schedule: &mut Schedule,
+    ) -> Result<Option<Piece>, (Piece, Duration)> {
+        match self.sink.ask(&piece.load.batch, piece.range.clone(), &note).await {
+            Asked::SafeToSend => Ok(Some(piece)),
+            Asked::CannotTell { reason } => {
+                Stats::add(&self.stats.possible_doubles, piece.range.len());
+                tracing::debug!(sink = %self.name, records = piece.range.len(), reason, "sent again, may double");
+                Ok(Some(piece))
+            }
+            Asked::Holds(held) => {
+                let first = piece.range.start;
+                let missing: Vec<usize> =
+                    held.iter().enumerate().filter(|(_, held)| !**held).map(|(n, _)| first + n).collect();
+                self.accepted(held.len() - missing.len());
+                if missing.is_empty() {
+                    return Ok(None);
+                }
+                let load = piece.load.select(missing);
+                let range = 0..load.len();
+                Ok(Some(Piece { load: Arc::new(load), range, unsure: None }))
+            }
+            Asked::Failed { reason } => {
+                let wait = self.fault(&SendOutcome::NotSent { reason }, schedule, false);
+                Err((Piece { unsure: Some(note), ..piece }, wait))
+            }
+        }
+    }
+
+    async fn reject_one(
+        &self,
+        piece: Piece,
+        outcome: &SendOutcome,
+        schedule: &mut Schedule,
+        dead: &mut Vec<OriginId>,
+    ) -> Step {
+        let SendOutcome::Refused { status, reason, .. } = outcome else {
+            return Step::Again(piece, self.fault(outcome, schedule, true));
+        };
+        let refusal = Refusal { status: *status, kind: "request".to_owned(), reason: reason.clone() };
+        match self.bury(&piece.load, &[(piece.range.start, refusal)], dead) {
+            Ok(0) => Step::Done,
+            _ => Step::Again(piece, self.fault(outcome, schedule, true)),
+        }
+    }
+
+    /// Sorts the answers for single records; what is left is tried again as a load of its own.
+    async fn items(
+        &self,
+        piece: Piece,
+        outcome: &SendOutcome,
+        decisions: &[ItemDecision],
+        schedule: &mut Schedule,
+        dead: &mut Vec<OriginId>,
+    ) -> Step {
+        let SendOutcome::Items(answers) = outcome else { return Step::Again(piece, Duration::ZERO) };
+        let mut left = Vec::new();
+        let mut rejected = Vec::new();
+        let mut sink_fault = None;
+        let mut passing = None;
+        let first = piece.range.start;
+        let accepted = decisions.iter().filter(|d| **d == ItemDecision::Accept).count();
+        // Before the refusals are counted: one accepted record ends a streak.
+        self.accepted(accepted);
+        for (n, (decision, answer)) in decisions.iter().zip(answers).enumerate() {
+            match decision {
+                ItemDecision::Accept => continue,
+                ItemDecision::Reject => {
+                    let refusal =
+                        Refusal { status: answer.status, kind: answer.kind.clone(), reason: answer.reason.clone() };
+                    rejected.push((first + n, refusal));
+                    continue;
+                }
+                ItemDecision::Retry => passing.get_or_insert(answer),
+                ItemDecision::SinkFault => sink_fault.get_or_insert(answer),
+            };
+            left.push(first + n);
+        }
+        let unburied = match self.bury(&piece.load, &rejected, dead) {
+            Ok(unburied) => unburied,
+            Err(error) => {
+                let path = self.dead.path().display();
+                tracing::error!(sink = %self.name, %error, "dead letters cannot be written to {path}: nothing is passed over");
+                rejected.len()
+            }
+        };
+        left.extend(rejected[rejected.len() - unburied..].iter().map(|(n, _)| *n));
+        if left.is_empty() {
+            return Step::Done;
+        }
+        left.sort_unstable();
+        let is_sink_fault = sink_fault.is_some() || unburied > 0;
+        let because = sink_fault.or(passing).or(answers.iter().find(|a| a.status >= 300));
+        let reason = because.map(|a| format!("{} {}", a.kind, a.reason)).unwrap_or_default();
+        let status = because.map_or(0, |a| a.status);
+        let fault = SendOutcome::Refused { status, retry_after: None, reason };
+        let wait = self.fault(&fault, schedule, is_sink_fault);
+        let load = piece.load.select(left);
+        let range = 0..load.len();
+        Step::Again(Piece { load: Arc::new(load), range, unsure: None }, wait)
+    }
+
+    /// Puts refused records into the dead letters, as long as refusals are to be believed;
+    /// returns how many, at the end of the list, were not.
+    fn bury(&self, load: &Load, refused: &[(usize, Refusal)], dead: &mut Vec<OriginId>) -> io::Result<usize> {
+        let believed = {
+            let mut streak = self.streak.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.iter().take_while(|(_, refusal)| streak.believes(refusal)).count()
+        };
+        let (bury, rest) = refused.split_at(believed);
+        if !bury.is_empty() {
+            let letters = bury.iter().map(|(n, refusal)| {
+                let document = self.sink.document(load.batch.slice(&(*n..*n + 1)));
+                (load.batch.ids[*n], document, refusal)
+            });
+            self.dead.append(letters)?;
+            dead.extend(bury.iter().map(|(n, _)| load.origins[*n].id));
+            Stats::add(&self.stats.dead_lettered, bury.len());
+            let (_, first) = &bury[0];
+            tracing::warn!(
+                sink = %self.name, records = bury.len(), status = first.status, kind = first.kind,
+                "refused by the sink, kept in {}", self.dead.path().display()
+            );
+        }
+        Ok(rest.len())
+    }
+
+    fn accepted(&self, records: usize) {
+        if records == 0 {
+            return;
+        }
+        Stats::add(&self.stats.accepted, records);
+        self.streak.lock().unwrap_or_else(PoisonError::into_inner).count = 0;
+        if self.stats.set_fault(None).is_some() {
+            *self.logged.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            tracing::info!(sink = %self.name, "the sink accepts again");
+        }
+    }
+
+    /// Says why an attempt failed, not more often than a reader can bear, and how long to wait.
+    fn fault(&self, outcome: &SendOutcome, schedule: &mut Schedule, of_sink: bool) -> Duration {
+        let (reason, server) = match outcome {
+            SendOutcome::Refused { status, retry_after, reason } => (format!("{status}: {reason}"), *retry_after),
+            SendOutcome::Unknown { reason } => (format!("no usable answer: {reason}"), None),
+            SendOutcome::NotSent { reason } => (format!("not sent: {reason}"), None),
+            SendOutcome::Accepted | SendOutcome::Items(_) => (String::new(), None),
+        };
+        let wait = if of_sink { schedule.after_sink_fault(server) } else { schedule.after_fault(server) };
+        let first = self.stats.set_fault(Some(reason.clone())).is_none();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if first || logged.is_none_or(|at| at.elapsed() >= FAULT_LOG_INTERVAL) {
+            *logged = Some(Instant::now());
+            let retry_in_ms = wait.as_millis() as u64;
+            if of_sink {
+                tracing::error!(sink = %self.name, reason, retry_in_ms, "the sink refuses: everything is kept and sent again");
+            } else {
+                tracing::warn!(sink = %self.name, reason, retry_in_ms, "the sink does not accept at the moment");
+            }
+        }
+        wait
+    }
+}

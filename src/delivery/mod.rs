@@ -1,0 +1,53 @@
+//! From the log to the sinks: one loop for each sink fills batches, sends them, decides what an answer means,
+//! and moves the cursor over the contiguous prefix of what was accepted.
+//!
+//! **Invariant: a slow or dead sink never holds another back**; they share nothing but the log.
+//! **Invariant: the cursor passes a record only when the sink accepted it, or it stands in the dead letters on disk.**
+
+mod attempt;
+mod batch;
+pub mod deadletter;
+pub mod decision;
+mod ledger;
+pub mod retry;
+mod run;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use deadletter::DeadLetters;
+pub use ledger::Ledger;
+pub use run::{Delivery, DeliveryError, Handle};
+
+/// Most records of one batch, so that the answers for all of them stay small.
+pub const BATCH_MAX_RECORDS: usize = 20_000;
+
+/// What a sink has done since the process started; read by reports while it works.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub accepted: AtomicU64,
+    pub dead_lettered: AtomicU64,
+    /// Records sent again although nobody can tell whether the sink has them.
+    pub possible_doubles: AtomicU64,
+    pub requests: AtomicU64,
+    /// Requests that did not end in acceptance.
+    pub failed_requests: AtomicU64,
+    /// Why the sink does not accept at the moment.
+    fault: Mutex<Option<String>>,
+}
+
+impl Stats {
+    fn add(counter: &AtomicU64, n: usize) {
+        counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    /// Why the sink does not accept at the moment, in one line.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Notes a fault or its end; returns what was noted before.
+    fn set_fault(&self, fault: Option<String>) -> Option<String> {
+        std::mem::replace(&mut *self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner), fault)
+    }
+}

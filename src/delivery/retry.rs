@@ -1,0 +1,85 @@
+//! How long to wait before the next attempt: the only user of the `backoff` crate.
+
+use std::time::Duration;
+
+use backoff::backoff::Backoff as _;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+
+/// Longest wait after a passing fault, before jitter.
+pub const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Longest wait after a fault of the sink itself, before jitter.
+pub const SINK_FAULT_MAX: Duration = Duration::from_secs(60);
+
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const SINK_FAULT_FIRST: Duration = Duration::from_secs(5);
+/// Waits are spread by this share to both sides, so that a fleet does not pulse.
+const JITTER: f64 = 0.3;
+
+/// The waits after one fault, each about twice the one before. It never gives up.
+#[derive(Debug)]
+pub struct Schedule {
+    passing: ExponentialBackoff,
+    sink_fault: ExponentialBackoff,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        let schedule = |first: Duration, max: Duration| {
+            ExponentialBackoffBuilder::new()
+                .with_initial_interval(first)
+                .with_max_interval(max)
+                .with_multiplier(2.0)
+                .with_randomization_factor(JITTER)
+                .with_max_elapsed_time(None)
+                .build()
+        };
+        Schedule { passing: schedule(RETRY_FIRST, RETRY_MAX), sink_fault: schedule(SINK_FAULT_FIRST, SINK_FAULT_MAX) }
+    }
+}
+
+impl Schedule {
+    /// The wait after a passing fault. The server's own wish comes first, as it is at least.
+    pub fn after_fault(&mut self, server: Option<Duration>) -> Duration {
+        let own = self.passing.next_backoff().unwrap_or(RETRY_MAX);
+        match server {
+            // Jitter on top only: earlier than asked for would be refused again.
+            Some(server) => server + own.min(server / 4 + RETRY_FIRST),
+            None => own,
+        }
+    }
+
+    /// The wait after a fault of the sink itself.
+    pub fn after_sink_fault(&mut self, server: Option<Duration>) -> Duration {
+        let own = self.sink_fault.next_backoff().unwrap_or(SINK_FAULT_MAX);
+        own.max(server.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_bound_and_never_end() {
+        let mut schedule = Schedule::default();
+        let first = schedule.after_fault(None);
+        assert!(first >= RETRY_FIRST.mul_f64(0.69) && first <= RETRY_FIRST.mul_f64(1.31));
+        let mut last = first;
+        for _ in 0..1_000 {
+            last = schedule.after_fault(None);
+            assert!(last <= RETRY_MAX.mul_f64(1.31));
+        }
+        assert!(last >= RETRY_MAX.mul_f64(0.69));
+        assert!(schedule.after_sink_fault(None) >= SINK_FAULT_FIRST.mul_f64(0.69));
+    }
+
+    #[test]
+    fn the_servers_wait_is_never_cut() {
+        let mut schedule = Schedule::default();
+        let server = Duration::from_secs(8);
+        for _ in 0..20 {
+            let wait = schedule.after_fault(Some(server));
+            assert!(wait >= server && wait <= server + Duration::from_secs(3), "{wait:?}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The loop of one sink: fill, send, advance.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::attempt::{Shared, Streak, deliver};
+use super::batch::{Filling, Load};
+use super::decision::Protocol;
+use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Stats};
+use crate::buffer::{Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
+use crate::record::OriginId;
+use crate::sink::{self, RecordView, Sink};
+
+/// How long the loop waits before it reads again after the disk failed.
+const READ_RETRY: Duration = Duration::from_secs(1);
+
+/// How long a stop may spend on counting what is left.
+pub const COUNT_MAX: Duration = Duration::from_secs(1);
+
+/// Delivery cannot go on: the cursor cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    #[error("the cursor of sink {sink} cannot be written: {source}")]
+    Cursor { sink: Arc<str>, source: io::Error },
+    #[error("delivery to {sink} broke off: {reason}")]
+    Broken { sink: Arc<str>, reason: String },
+}
+
+/// A load under way.
+struct InFlight {
+    number: u64,
+    records: u64,
+    end: Cursor,
+    /// Set when it is delivered: the origins of its dead letters.
+    done: Option<Vec<OriginId>>,
+}
+
+/// Delivery to one sink.
+pub struct Delivery {
+    shared: Arc<Shared>,
+    reader: Reader,
+    batch_bytes: usize,
+    in_flight_max: usize,
+    max_age: Duration,
+    progress: watch::Sender<LogPosition>,
+    frame: Option<Frame>,
+    memory: Vec<u8>,
+    filling: Option<Filling>,
+    in_flight: VecDeque<InFlight>,
+    tasks: JoinSet<(u64, io::Result<Vec<OriginId>>)>,
+    next_number: u64,
+    /// Bytes that an earlier process may have sent without remembering the answer, and its note.
+    suspect: Option<(usize, Vec<u8>)>,
+}
+
+/// What others see of a delivery while it runs.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub name: Arc<str>,
+    pub stats: Arc<Stats>,
+    /// Everything before this place is accepted or dead-lettered.
+    pub progress: watch::Receiver<LogPosition>,
+    nudge: Arc<Notify>,
+}
+
+impl Handle {
+    /// Ends all waits for the next attempt.
+    pub fn nudge(&self) {
+        self.nudge.notify_waiters();
+    }
+}
+
+impl Delivery {
+    /// `dead_letter_dir`: where refused records go.
+    pub fn new(
+        options: &sink::Options,
+        sink: Sink,
+        reader: Reader,
+        cursor: (CursorFile, CursorState),
+        dead_letter_dir: &Path,
+    ) -> Self {
+        let (file, state) = cursor;
+        let at = state.cursor.at;
+        let batch_bytes = options.batch_bytes.min(sink.body_max_bytes()).max(1);
+        let in_flight_max = options.in_flight.max(1);
+        let suspect = Some((batch_bytes * in_flight_max, state.note.clone()));
+        let shared = Shared {
+            name: Arc::clone(&options.name),
+            protocol: Protocol::of(&options.kind),
+            sink,
+            stats: Arc::new(Stats::default()),
+            ledger: Ledger::new(file, state),
+            dead: DeadLetters::new(dead_letter_dir, &options.name),
+            nudge: Arc::new(Notify::new()),
+            streak: Mutex::new(Streak::default()),
+            logged: Mutex::new(None),
+        };
+        Delivery {
+            shared: Arc::new(shared),
+            reader,
+            batch_bytes,
+            in_flight_max,
+            max_age: options.max_age,
+            progress: watch::Sender::new(at),
+            frame: None,
+            memory: Vec::new(),
+            filling: None,
+            in_flight: VecDeque::new(),
+            tasks: JoinSet::new(),
+            next_number: 0,
+            suspect,
+        }
+    }
+
+    pub fn handle(&self) -> Handle {
+        Handle {
+            name: Arc::clone(&self.shared.name),
+            stats: Arc::clone(&self.shared.stats),
+            progress: self.progress.subscribe(),
+            nudge: Arc::clone(&self.shared.nudge),
+        }
+    }
+
+    /// Runs until `stop` turns true; requests under way are then dropped, their records are delivered by the next start.
+    /// Returns how many records are left in the log, as far as [`COUNT_MAX`] allows to count them.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]: nothing is lost, the cursor stays where it was.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<u64, DeliveryError> {
+        loop {
+            let readable = self.fill();
+            self.dispatch();
+            self.settle_idle()?;
+            let age = self.filling.as_ref().map(|filling| filling.since + self.max_age);
+            let full = self.filling.as_ref().is_some_and(|filling| self.is_full(&filling.load));
+            tokio::select! {
+                biased;
+                stopped = stop.wait_for(|stop| *stop) => {
+                    // A sender that is gone means stop as well.
+                    drop(stopped);
+                    break;
+                }
+                Some(done) = self.tasks.join_next() => {
+                    let (number, result) = done.map_err(|error| DeliveryError::Broken {
+                        sink: Arc::clone(&self.shared.name),
+                        reason: error.to_string(),
+                    })?;
+                    self.finished(number, result)?;
+                }
+                () = self.reader.more(), if !full && readable && self.frame.is_none() => {}
+                () = tokio::time::sleep(READ_RETRY), if !readable => {}
+                () = sleep_until(age), if age.is_some() && self.in_flight.len() < self.in_flight_max => {}
+            }
+        }
+        self.tasks.shutdown().await;
+        self.shared.ledger.sync().map_err(|source| self.cursor_error(source))?;
+        Ok(self.count_left())
+    }
+
+    /// Records that are read or readable and not accepted. A load under way counts whole.
+    fn count_left(&mut self) -> u64 {
+        let mut left: u64 = self.in_flight.iter().filter(|load| load.done.is_none()).map(|load| load.records).sum();
+        left += self.filling.as_ref().map_or(0, |filling| filling.load.len() as u64);
+        let until = Instant::now() + COUNT_MAX;
+        loop {
+            if let Some(mut frame) = self.frame.take() {
+                while frame.next_record().is_some() {
+                    left += 1;
+                }
+                self.memory = frame.into_bytes();
+            }
+            if Instant::now() >= until {
+                return left;
+            }
+            match self.reader.try_next(std::mem::take(&mut self.memory)) {
+                Ok(Ok(frame)) => self.frame = Some(frame),
+                _ => return left,
+            }
+        }
+    }
+
+    fn cursor_error(&self, source: io::Error) -> DeliveryError {
+        DeliveryError::Cursor { sink: Arc::clone(&self.shared.name), source }
+    }
+
+    fn is_full(&self, load: &Load) -> bool {
+        load.len() >= BATCH_MAX_RECORDS || load.batch.body.len() >= self.batch_bytes
+    }
+
+    /// Moves records from the log into the load that is being filled, and sends loads that are full while there is
+    /// room for requests. False where the log could not be read.
+    fn fill(&mut self) -> bool {
+        loop {
+            if self.filling.as_ref().is_some_and(|filling| self.is_full(&filling.load)) {
+                if self.in_flight.len() >= self.in_flight_max {
+                    return true;
+                }
+                self.dispatch();
+            }
+            let Some(frame) = &mut self.frame else {
+                match self.reader.try_next(std::mem::take(&mut self.memory)) {
+                    Ok(Ok(frame)) => {
+                        self.frame = Some(frame);
+                        continue;
+                    }
+                    Ok(Err(memory)) => {
+                        self.memory = memory;
+                        return true;
+                    }
+                    Err(error) => {
+                        tracing::error!(sink = %self.shared.name, %error, "the buffer cannot be read");
+                        return false;
+                    }
+                }
+            };
+            match frame.next_record() {
+                Some(record) => {
+                    let view = RecordView {
+                        time: record.header.time,
+                        event_id: record.header.event_id,
+                        seq: record.seq,
+                        run_id: &record.origin.run_id,
+                        constants: &record.origin.constants,
+                        members: record.members,
+                    };
+                    let filling = self.filling.get_or_insert_with(|| Filling {
+                        load: Load::default(),
+                        end: record.next,
+                        since: Instant::now(),
+                    });
+                    filling.load.push(&self.shared.sink, &view, record.origin);
+                    let before = std::mem::replace(&mut filling.end, record.next);
+                    if filling.load.batch.body.len() > self.batch_bytes && filling.load.len() > 1 {
+                        // One too many: it begins the next load.
+                        let last = filling.load.split_last();
+                        let next = Filling { load: last, end: filling.end, since: Instant::now() };
+                        filling.end = before;
+                        if self.in_flight.len() < self.in_flight_max {
+                            self.dispatch_now();
+                            self.filling = Some(next);
+                        } else {
+                            // No room: both stay together; the bound is passed by one record until there is.
+                            filling.load.append(next.load);
+                            filling.end = next.end;
+                            return true;
+                        }
+                    }
+                }
+                None => self.end_frame(),
+            }
+        }
+    }
+
+    /// The frame is used up: what ended within it ends behind it, as nothing of this sink lies between.
+    fn end_frame(&mut self) {
+        let Some(frame) = self.frame.take() else { return };
+        let after = frame.after();
+        self.memory = frame.into_bytes();
+        if let Some(filling) = &mut self.filling {
+            filling.end = after;
+        } else if let Some(last) = self.in_flight.back_mut() {
+            last.end = after;
+        }
+    }
+
+    /// Sends the load that is being filled if it is full, old enough, or nothing else is under way.
+    fn dispatch(&mut self) {
+        let Some(filling) = &self.filling else { return };
+        let due = self.in_flight.is_empty() || self.is_full(&filling.load) || filling.since.elapsed() >= self.max_age;
+        if due && self.in_flight.len() < self.in_flight_max {
+            self.dispatch_now();
+        }
+    }
+
+    fn dispatch_now(&mut self) {
+        let Some(Filling { load, end, .. }) = self.filling.take() else { return };
+        let number = self.next_number;
+        self.next_number += 1;
+        self.in_flight.push_back(InFlight { number, records: load.len() as u64, end, done: None });
+        let note = self.suspect.take().map(|(bytes, note)| {
+            if let Some(left) = bytes.checked_sub(load.batch.body.len()).filter(|left| *left > 0) {
+                self.suspect = Some((left, note.clone()));
+            }
+            note
+        });
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(async move { (number, deliver(&shared, load, note).await) });
+    }
+
+    fn finished(&mut self, number: u64, result: io::Result<Vec<OriginId>>) -> Result<(), DeliveryError> {
+        let dead = result.map_err(|source| self.cursor_error(source))?;
+        if let Some(load) = self.in_flight.iter_mut().find(|load| load.number == number) {
+            load.done = Some(dead);
+        }
+        let mut end = None;
+        let mut dead = Vec::new();
+        while self.in_flight.front().is_some_and(|load| load.done.is_some()) {
+            if let Some(load) = self.in_flight.pop_front() {
+                end = Some(load.end);
+                dead.extend(load.done.unwrap_or_default());
+            }
+        }
+        match end {
+            Some(end) => self.advance(end, &dead),
+            None => Ok(()),
+        }
+    }
+
+    fn advance(&mut self, end: Cursor, dead: &[OriginId]) -> Result<(), DeliveryError> {
+        self.shared.ledger.advance(end, dead).map_err(|source| self.cursor_error(source))?;
+        self.reader.acknowledge(end.at);
+        self.progress.send_replace(end.at);
+        Ok(())
+    }
+
+    /// With nothing to send and nothing under way, all that was read is done with.
+    fn settle_idle(&mut self) -> Result<(), DeliveryError> {
+        if self.filling.is_some() || self.frame.is_some() || !self.in_flight.is_empty() {
+            return Ok(());
+        }
+        let at = self.reader.position();
+        if *self.progress.borrow() < at {
+            self.advance(Cursor { at, record: 0 }, &[])?;
+        }
+        Ok(())
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

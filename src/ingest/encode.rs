@@ -1,0 +1,168 @@
+//! What was parsed, written once as JSON members: the bytes that every sink splices.
+
+use crate::record::{Nanos, RECORD_MAX_BYTES, STRING_MAX_BYTES, json};
+
+/// Room that a record leaves for what sinks and origin add to it, in bytes.
+const ADDED_MAX_BYTES: usize = 100_000;
+
+/// Longest encoded members of one record, in bytes.
+pub const MEMBERS_MAX_BYTES: usize = RECORD_MAX_BYTES - ADDED_MAX_BYTES;
+
+/// An exception, by its pieces of text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exception<'a> {
+    pub kind: &'a [u8],
+    pub message: &'a [u8],
+    /// Empty where it stands in the message.
+    pub stack: &'a [u8],
+}
+
+/// The columns of one record that come out of its lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Columns<'a> {
+    pub time: Nanos,
+    pub logger: Option<&'a [u8]>,
+    pub level: Option<&'a [u8]>,
+    pub message: &'a [u8],
+    pub exception: Option<Exception<'a>>,
+    pub duration_ms: Option<f64>,
+    /// Further text columns.
+    pub columns: &'a [(&'static str, String)],
+    /// A JSON object, or empty.
+    pub fields: &'a [u8],
+    /// The record is this piece of a line over `max_line`.
+    pub piece: Option<u32>,
+}
+
+impl Columns<'_> {
+    /// Text of a column in a rule; `None` where the lines do not say.
+    pub fn value(&self, name: &str) -> Option<&[u8]> {
+        match name {
+            "Level" => self.level,
+            "LoggerName" => self.logger,
+            "Message" => Some(self.message),
+            _ => self.columns.iter().find(|(column, _)| *column == name).map(|(_, value)| value.as_bytes()),
+        }
+    }
+
+    /// Whether this fits into one record as it is; else its text is split, see [`split`].
+    pub fn fits(&self) -> bool {
+        let exception = self.exception.unwrap_or_default();
+        let strings = [self.message, exception.stack, exception.message, exception.kind];
+        if strings.iter().any(|text| text.len() > STRING_MAX_BYTES / 3 && json::text_len(text) > STRING_MAX_BYTES) {
+            return false;
+        }
+        // Six bytes is what an escaped byte takes at most.
+        let texts: usize = strings.iter().map(|text| text.len()).sum();
+        texts * 6 + self.fields.len() + 4096 <= MEMBERS_MAX_BYTES
+    }
+
+    /// Appends the members; `part` is the number of the part from 1 and how many there are.
+    pub fn encode(&self, out: &mut Vec<u8>, part: Option<(u32, u32)>) {
+        let start = out.len();
+        for (name, value) in [("LoggerName", self.logger), ("Level", self.level), ("Message", Some(self.message))] {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                json::key(out, start, name);
+                json::string(out, value);
+            }
+        }
+        if let Some(exception) = self.exception {
+            json::key(out, start, "Exception");
+            encode_exception(out, &exception);
+        }
+        for (name, value) in self.columns {
+            json::key(out, start, name);
+            json::string(out, value.as_bytes());
+        }
+        if let Some(duration) = self.duration_ms.filter(|duration| duration.is_finite()) {
+            json::key(out, start, "DurationMs");
+            // Writing into a vector does not fail.
+            let _ = serde_json::to_writer(&mut *out, &duration);
+        }
+        if let Some(piece) = self.piece {
+            json::key(out, start, "Fields");
+            out.extend_from_slice(b"{\"LinePiece\":");
+            json::number(out, u64::from(piece));
+            out.push(b'}');
+        } else if !self.fields.is_empty() {
+            json::key(out, start, "Fields");
+            out.extend_from_slice(self.fields);
+        }
+        if let Some((part, parts)) = part {
+            json::key(out, start, "Part");
+            json::number(out, u64::from(part));
+            json::key(out, start, "Parts");
+            json::number(out, u64::from(parts));
+        }
+    }
+}
+
+fn encode_exception(out: &mut Vec<u8>, exception: &Exception<'_>) {
+    out.push(b'{');
+    let start = out.len();
+    for (name, value) in [("Type", exception.kind), ("Message", exception.message), ("Stack", exception.stack)] {
+        if !value.is_empty() {
+            json::key(out, start, name);
+            json::string(out, value);
+        }
+    }
+    out.push(b'}');
+}
+
+/// Cuts a text into parts of at most [`STRING_MAX_BYTES`] as JSON text, between characters.
+pub fn split(text: &[u8]) -> Vec<&[u8]> {
+    // A byte that is no UTF-8 becomes three.
+    let limit = if std::str::from_utf8(text).is_ok() { STRING_MAX_BYTES } else { STRING_MAX_BYTES / 3 };
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while rest.len() > limit {
+        let mut end = limit;
+        while end > limit - 4 && rest.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+            end -= 1;
+        }
+        let (part, after) = rest.split_at(end);
+        parts.push(part);
+        rest = after;
+    }
+    parts.push(rest);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_within_the_bound_and_give_back_the_text() {
+        for text in ["x".repeat(STRING_MAX_BYTES * 3 + 5), "漢字🚢".repeat(40_000), "short".to_owned(), String::new()]
+        {
+            let parts = split(text.as_bytes());
+            assert!(parts.iter().all(|part| part.len() <= STRING_MAX_BYTES && std::str::from_utf8(part).is_ok()));
+            assert_eq!(parts.concat(), text.as_bytes());
+        }
+        let broken = vec![0xff; 100_000];
+        let parts = split(&broken);
+        assert!(parts.iter().all(|part| json::text_len(part) <= STRING_MAX_BYTES));
+        assert_eq!(parts.concat(), broken);
+    }
+
+    #[test]
+    fn members_stand_in_their_order_and_empty_ones_are_left_out() {
+        let mut out = Vec::new();
+        let columns = Columns {
+            level: Some(b"INFO"),
+            logger: Some(b""),
+            message: b"m",
+            exception: Some(Exception { kind: b"E", message: b"", stack: b"s" }),
+            duration_ms: Some(1.5),
+            fields: b"{\"a\":1}",
+            columns: &[("TraceID", String::new())],
+            ..Columns::default()
+        };
+        columns.encode(&mut out, Some((1, 2)));
+        assert_eq!(
+            String::from_utf8(out).expect("text"),
+            r#""Level":"INFO","Message":"m","Exception":{"Type":"E","Stack":"s"},"TraceID":"","DurationMs":1.5,"Fields":{"a":1},"Part":1,"Parts":2"#
+        );
+    }
+}

@@ -1,0 +1,341 @@
+//! From bytes of a stream to sections of encoded records: split, join, parse, route, encode once.
+//!
+//! Pure computation, called by a source in its own thread or task, once per origin: no I/O, no waiting.
+//! A line of text is borrowed from the window that the source read it into until its JSON stands in the section:
+//! no map of owned strings is built for it. JSON lines are parsed into an owned value.
+
+pub mod encode;
+pub mod framing;
+pub mod options;
+pub mod parse;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::buffer::section::{RecordHeader, SECTION_TARGET_BYTES};
+use crate::buffer::{OriginInfo, Records, Section};
+use crate::record::{Constants, Counters, EventId, Nanos, RouteBits};
+
+use encode::{Columns, Exception};
+pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
+use framing::{Framer, Group};
+pub use options::{MAX_LINE_BYTES, Multiline, Options, Parser, Zone};
+use parse::{Text, json, python, timestamp, traceback};
+
+/// Level of a traceback that no line of a logger introduces.
+const BARE_TRACEBACK_LEVEL: &[u8] = b"ERROR";
+
+/// When the bytes of a window came about.
+pub trait Times {
+    /// Time of the line that begins at this offset of the window.
+    fn at(&self, offset: usize) -> Nanos;
+}
+
+/// One time for a whole window: when it was read.
+impl Times for Nanos {
+    fn at(&self, _offset: usize) -> Nanos {
+        *self
+    }
+}
+
+/// What a call of [`Ingest::feed`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fed {
+    /// Bytes at the front of the window that are settled: drop them.
+    pub consumed: usize,
+    /// It stopped because the section is full: take it, and call again with the rest.
+    pub section_full: bool,
+}
+
+/// Ingest of one origin.
+#[derive(Debug)]
+pub struct Ingest {
+    options: Arc<Options>,
+    info: Arc<OriginInfo>,
+    constants: Constants,
+    default_logger: Option<Arc<str>>,
+    framer: Framer,
+    /// Stream offset of the first byte that is not settled.
+    position: u64,
+    counters: Counters,
+    /// Position and Seq at the start of the section under way.
+    base: u64,
+    first_seq: u64,
+    records: Records,
+    /// Lines at the start of the section under way.
+    section_lines: u64,
+}
+
+impl Ingest {
+    /// `position`: offset in the stream of the first byte that `feed` will be given; `counters`: totals before it.
+    pub fn new(
+        options: Arc<Options>,
+        info: Arc<OriginInfo>,
+        constants: Constants,
+        position: u64,
+        counters: Counters,
+    ) -> Self {
+        Ingest {
+            framer: Framer::new(options.multiline, options.max_line),
+            options,
+            info,
+            constants,
+            default_logger: None,
+            position,
+            base: position,
+            first_seq: counters.records + 1,
+            section_lines: counters.lines,
+            counters,
+            records: Records::default(),
+        }
+    }
+
+    /// LoggerName of records whose lines name none.
+    #[must_use]
+    pub fn with_default_logger(mut self, logger: String) -> Self {
+        self.default_logger = Some(logger.into());
+        self
+    }
+
+    /// Stream offset after what has been consumed.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Totals of the origin so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether bytes are held back that a flush would take: an open group or an unfinished line.
+    pub fn holds_back(&self) -> bool {
+        self.framer.holds_back()
+    }
+
+    /// Takes complete groups of lines from the front of `window`, which begins at [`Ingest::position`].
+    pub fn feed(&mut self, window: &[u8], times: &dyn Times, flush: Flush) -> Fed {
+        let mut consumed = 0;
+        let mut section_full = false;
+        while let Some(group) = self.framer.next(window, consumed, flush) {
+            self.take(window, &group, times.at(group.start));
+            consumed = group.end;
+            if self.records.bytes.len() >= SECTION_TARGET_BYTES {
+                section_full = true;
+                break;
+            }
+        }
+        self.framer.consumed(consumed);
+        self.position += consumed as u64;
+        Fed { consumed, section_full }
+    }
+
+    /// Closes the section under way. `position` is the source's own encoding of where it goes on.
+    /// `None` where nothing was consumed since the last one and the origin has not `ended`.
+    pub fn section(&mut self, position: Vec<u8>, ended: bool) -> Option<Section> {
+        if self.counters.lines == self.section_lines && !ended {
+            return None;
+        }
+        let section = Section {
+            origin: Arc::clone(&self.info),
+            position,
+            counters: self.counters.clone(),
+            ended,
+            first_seq: self.first_seq,
+            base: self.base,
+            records: std::mem::take(&mut self.records),
+        };
+        self.base = self.position;
+        self.first_seq = self.counters.records + 1;
+        self.section_lines = self.counters.lines;
+        Some(section)
+    }
+
+    /// Makes records of one group. `read_time` is when it was read or the engine took it.
+    fn take(&mut self, window: &[u8], group: &Group, read_time: Nanos) {
+        let bytes = &window[group.start..group.end];
+        // `position` is the stream offset of the window's first byte until the call ends.
+        let begin = self.position + group.start as u64;
+        let extent = (begin, begin + bytes.len() as u64);
+        self.counters.lines += u64::from(group.lines);
+        self.counters.recorded_lines += u64::from(group.lines);
+        self.counters.bytes += bytes.len() as u64;
+        let text = without_line_end(bytes);
+        if group.piece.is_some() {
+            let logger = self.default_logger.clone();
+            let logger = logger.as_deref().map(str::as_bytes);
+            let columns = Columns { time: read_time, logger, message: text, piece: group.piece, ..Columns::default() };
+            return self.put(text, &columns, extent);
+        }
+        if self.is_json(text)
+            && let Some(parsed) = json::parse(text, &self.options.zone, &self.constants)
+        {
+            return self.take_json(text, &parsed, read_time, extent);
+        }
+        self.take_text(text, group, read_time, extent);
+    }
+
+    fn is_json(&self, text: &[u8]) -> bool {
+        match self.options.parser {
+            Parser::Auto | Parser::Json => text.trim_ascii_start().first() == Some(&b'{'),
+            Parser::Python | Parser::Raw => false,
+        }
+    }
+
+    fn take_json(&mut self, text: &[u8], parsed: &json::Parsed, read_time: Nanos, extent: (u64, u64)) {
+        let exception = parsed.exception.as_ref().map(|e| Exception {
+            kind: e.kind.as_bytes(),
+            message: e.message.as_bytes(),
+            stack: e.stack.as_bytes(),
+        });
+        let default_logger = self.default_logger.clone();
+        let columns = Columns {
+            time: parsed.time.unwrap_or(read_time),
+            logger: parsed.logger.as_deref().or(default_logger.as_deref()).map(str::as_bytes),
+            level: parsed.level.as_deref().map(str::as_bytes),
+            message: parsed.message.as_deref().unwrap_or_default().as_bytes(),
+            exception,
+            duration_ms: parsed.duration_ms,
+            columns: &parsed.columns,
+            fields: &parsed.fields,
+            piece: None,
+        };
+        if parsed.unfit {
+            // The whole line as text loses nothing; what was found in it stays searchable where that is short.
+            let short = |text: Option<&'_ [u8]>| text.is_some_and(|text| text.len() <= json::FIELD_STRING_MAX_BYTES);
+            let columns = Columns {
+                message: text,
+                exception: None,
+                fields: b"",
+                columns: &[],
+                logger: columns.logger.filter(|logger| short(Some(logger))),
+                level: columns.level.filter(|level| short(Some(level))),
+                ..columns
+            };
+            return self.put(text, &columns, extent);
+        }
+        self.put(text, &columns, extent);
+    }
+
+    fn take_text(&mut self, text: &[u8], group: &Group, read_time: Nanos, extent: (u64, u64)) {
+        let first_end = if group.lines > 1 { memchr::memchr(b'\n', text).unwrap_or(text.len()) } else { text.len() };
+        let first = without_line_end(&text[..first_end]);
+        let zone = &self.options.zone;
+        let parsed = match self.options.parser {
+            Parser::Raw | Parser::Json => Text::raw(first),
+            Parser::Python => python::parse(first, zone).unwrap_or(Text::raw(first)),
+            Parser::Auto => python::parse(first, zone).unwrap_or_else(|| Text {
+                time: timestamp::leading(first, zone).map(|(time, _)| time),
+                ..Text::raw(first)
+            }),
+        };
+        // The message goes on over the lines that follow, up to a traceback.
+        let message_start = first.len() - parsed.message.len();
+        let traceback = group.traceback.map(|at| at - group.start).filter(|_| self.options.parser != Parser::Raw);
+        let default_logger = self.default_logger.clone();
+        let mut columns = Columns {
+            time: parsed.time.unwrap_or(read_time),
+            logger: parsed.logger.or(default_logger.as_deref().map(str::as_bytes)),
+            level: parsed.level.map(str::as_bytes),
+            message: &text[message_start..],
+            ..Columns::default()
+        };
+        if let Some(at) = traceback {
+            let stack = &text[at..];
+            let (kind, message) = traceback::raised(stack).unwrap_or_default();
+            columns.exception = Some(Exception { kind, message, stack });
+            if at == 0 {
+                columns.level = Some(BARE_TRACEBACK_LEVEL);
+                // The line that names the exception says most.
+                columns.message = raised_line(stack, kind);
+            } else {
+                columns.message = without_line_end(&text[message_start..at]);
+            }
+        }
+        self.put(text, &columns, extent);
+    }
+
+    /// Routes and stores one record, or its parts; `text` is all of its text, for the case that it does not fit.
+    fn put(&mut self, text: &[u8], columns: &Columns<'_>, extent: (u64, u64)) {
+        let route = self.route(columns);
+        if columns.fits() {
+            return self.push(columns, route, extent, None);
+        }
+        let shortened = Columns {
+            exception: columns
+                .exception
+                .map(|e| Exception { stack: b"", ..e })
+                .filter(|e| e.kind.len() + e.message.len() < crate::record::STRING_MAX_BYTES / 6),
+            // Fields that fit a record of their own stay; larger ones stand in the text.
+            fields: if columns.message.len() == text.len() || columns.fields.len() > encode::MEMBERS_MAX_BYTES / 2 {
+                b""
+            } else {
+                columns.fields
+            },
+            ..*columns
+        };
+        // A message that is long by itself is split; else what is long is elsewhere in the text.
+        let keeps_all =
+            columns.exception.is_none_or(|e| e.stack.is_empty()) && shortened.fields.len() == columns.fields.len();
+        let whole = if keeps_all { columns.message } else { text };
+        let parts = encode::split(whole);
+        let count = parts.len() as u32;
+        for (index, message) in parts.into_iter().enumerate() {
+            let first = index == 0;
+            let part = Columns {
+                message,
+                exception: shortened.exception.filter(|_| first),
+                fields: if first { shortened.fields } else { b"" },
+                ..shortened
+            };
+            let number = (count > 1).then_some((index as u32 + 1, count));
+            self.push(&part, route, extent, number);
+        }
+    }
+
+    fn push(&mut self, columns: &Columns<'_>, route: RouteBits, extent: (u64, u64), part: Option<(u32, u32)>) {
+        self.counters.records += 1;
+        self.counters.count_route(route);
+        let (begin, end) = extent;
+        let header = RecordHeader {
+            time: columns.time,
+            event_id: EventId::new(self.info.id, begin, end, part.map_or(0, |(number, _)| number - 1)),
+            begin: (begin - self.base) as u32,
+            extent: (end - begin) as u32,
+            route,
+        };
+        // A record that no sink gets keeps its place, so that Seq has no gap, and needs no bytes.
+        self.records.push(&header, |out| {
+            if route != 0 {
+                columns.encode(out, part);
+            }
+        });
+    }
+
+    fn route(&self, columns: &Columns<'_>) -> RouteBits {
+        let mut bits = 0;
+        for (bit, when) in self.options.routes.iter().enumerate() {
+            let takes = when.as_ref().is_none_or(|rule| {
+                rule.matches(|name| columns.value(name).or_else(|| self.constants.get(name).map(str::as_bytes)))
+            });
+            bits |= RouteBits::from(takes) << bit;
+        }
+        bits
+    }
+}
+
+fn without_line_end(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+}
+
+/// The last line of a stack that begins with the name of the exception; the first line where it was cut off.
+fn raised_line<'a>(stack: &'a [u8], kind: &[u8]) -> &'a [u8] {
+    let mut lines = stack.split(|&byte| byte == b'\n').map(without_line_end);
+    let first = lines.clone().next().unwrap_or_default();
+    if kind.is_empty() {
+        return first;
+    }
+    lines.rfind(|line| line.starts_with(kind)).unwrap_or(first)
+}

@@ -1,0 +1,41 @@
+//! Words for levels, mapped to the six of the contract.
+
+/// The level that a word means, in any case; `None` where it is none of the known ones.
+pub fn known(word: &[u8]) -> Option<&'static str> {
+    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    // The common ones first, and by length, as this runs for every line.
+    match word.len() {
+        4 if is("INFO") => Some("INFO"),
+        4 if is("WARN") => Some("WARNING"),
+        4 if is("CRIT") => Some("CRITICAL"),
+        5 if is("DEBUG") => Some("DEBUG"),
+        5 if is("ERROR") => Some("ERROR"),
+        5 if is("TRACE") => Some("TRACE"),
+        5 if is("FATAL") || is("ALERT") || is("EMERG") || is("PANIC") => Some("CRITICAL"),
+        7 if is("WARNING") => Some("WARNING"),
+        8 if is("CRITICAL") => Some("CRITICAL"),
+        6 if is("NOTICE") => Some("INFO"),
+        11 if is("INFORMATION") => Some("INFO"),
+        3 if is("ERR") => Some("ERROR"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_many_loggers_are_mapped() {
+        let check = |word: &str, expected: Option<&str>| assert_eq!(known(word.as_bytes()), expected, "{word}");
+        check("INFO", Some("INFO"));
+        check("info", Some("INFO"));
+        check("Warn", Some("WARNING"));
+        check("warning", Some("WARNING"));
+        check("fatal", Some("CRITICAL"));
+        check("notice", Some("INFO"));
+        check("err", Some("ERROR"));
+        check("SUCCESS", None);
+        check("", None);
+    }
+}

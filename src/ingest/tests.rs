@@ -1,0 +1,235 @@
+//! Ingest as a whole: lines in, records out, nothing lost between them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::buffer::section::split_record;
+use crate::record::{OriginId, RECORD_MAX_BYTES, Rule, STRING_MAX_BYTES};
+
+const READ_TIME: Nanos = 1_000_000_000;
+
+fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
+    let routes = if routes.is_empty() { vec![None] } else { routes };
+    Arc::new(Options {
+        parser,
+        multiline: Multiline::Auto,
+        zone: Zone::Utc,
+        max_line: 1024 * 1024,
+        routes: routes.into(),
+    })
+}
+
+fn ingest(options: Arc<Options>) -> Ingest {
+    let constants = Constants::new([("TaskID".to_owned(), "17".to_owned())]);
+    let members = constants.members().to_vec();
+    let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: members });
+    Ingest::new(options, info, constants, 0, Counters::default())
+}
+
+struct Record {
+    time: Nanos,
+    seq: u64,
+    id: EventId,
+    route: RouteBits,
+    columns: Value,
+}
+
+fn records(section: &Section) -> Vec<Record> {
+    let mut out = Vec::new();
+    let mut rest = section.records.bytes.as_slice();
+    while let Some(((header, members), after)) = split_record(rest) {
+        let text = format!("{{{}}}", std::str::from_utf8(members).expect("UTF-8"));
+        assert!(text.len() < RECORD_MAX_BYTES);
+        let columns = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        let seq = section.first_seq + out.len() as u64;
+        out.push(Record { time: header.time, seq, id: header.event_id, route: header.route, columns });
+        rest = after;
+    }
+    assert_eq!(out.len(), section.records.count as usize);
+    out
+}
+
+/// All records of a text that ends with it.
+fn all(ingest: &mut Ingest, text: &[u8]) -> Vec<Record> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    loop {
+        let fed = ingest.feed(rest, &READ_TIME, Flush::All);
+        rest = &rest[fed.consumed..];
+        out.extend(ingest.section(Vec::new(), false).iter().flat_map(records));
+        if !fed.section_full {
+            break;
+        }
+    }
+    assert!(rest.is_empty());
+    assert_eq!(ingest.counters().bytes, text.len() as u64);
+    assert_eq!(ingest.counters().records, out.len() as u64);
+    let ids: HashSet<EventId> = out.iter().map(|record| record.id).collect();
+    assert_eq!(ids.len(), out.len(), "each EventID stands once");
+    assert!(out.iter().enumerate().all(|(n, record)| record.seq == n as u64 + 1));
+    out
+}
+
+fn columns(parser: Parser, text: &str) -> Vec<Value> {
+    all(&mut ingest(options(parser, Vec::new())), text.as_bytes()).into_iter().map(|record| record.columns).collect()
+}
+
+#[test]
+fn auto_decides_line_by_line() {
+    let text =
+        "2026-11-20 23:00:33,123 - agent - WARN - careful\n{\"level\":\"error\",\"msg\":\"j\",\"n\":1}\nplain\n\n";
+    let expected = [
+        json!({"LoggerName":"agent","Level":"WARNING","Message":"careful"}),
+        json!({"Level":"ERROR","Message":"j","Fields":{"n":1}}),
+        json!({"Message":"plain"}),
+        json!({}),
+    ];
+    assert_eq!(columns(Parser::Auto, text), expected);
+    let raw = columns(Parser::Raw, text);
+    assert_eq!(raw[1], json!({"Message":"{\"level\":\"error\",\"msg\":\"j\",\"n\":1}"}));
+}
+
+#[test]
+fn the_lines_own_time_comes_before_the_time_of_reading() {
+    let text = "2026-11-20 00:00:00,500 - a - INFO - m\n{\"ts\":1700000000}\nplain\n2026-11-20T00:00:00Z dated\n";
+    let mut ingest = ingest(options(Parser::Auto, Vec::new()));
+    let times: Vec<Nanos> = all(&mut ingest, text.as_bytes()).iter().map(|record| record.time).collect();
+    let day = 1_795_132_800_000_000_000;
+    assert_eq!(times, [day + 500_000_000, 1_700_000_000_000_000_000, READ_TIME, day]);
+}
+
+#[test]
+fn a_traceback_is_one_record_with_the_line_that_logged_it() {
+    let stack = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n    g()\nValueError: bad\n";
+    let text = format!("2026-11-20 00:00:00,500 - a - ERROR - it broke\n{stack}after\n");
+    let bare = columns(Parser::Auto, stack);
+    let records = columns(Parser::Auto, &text);
+    let exception = json!({"Type":"ValueError","Message":"bad","Stack":stack.trim_end()});
+    assert_eq!(
+        records,
+        [
+            json!({"LoggerName":"a","Level":"ERROR","Message":"it broke","Exception":exception}),
+            json!({"Message":"after"}),
+        ]
+    );
+    assert_eq!(bare, [json!({"Level":"ERROR","Message":"ValueError: bad","Exception":exception})]);
+}
+
+#[test]
+fn indented_lines_stay_in_the_message() {
+    let records = columns(Parser::Auto, "2026-11-20 00:00:00,500 - a - INFO - one\n  two\n\tthree\n");
+    assert_eq!(records, [json!({"LoggerName":"a","Level":"INFO","Message":"one\n  two\n\tthree"})]);
+}
+
+#[test]
+fn a_long_message_becomes_parts_that_give_it_back() {
+    let long = "ä\"x".repeat(60_000);
+    for text in [
+        format!("2026-11-20 00:00:00,500 - a - INFO - {long}\n"),
+        format!("{{\"level\":\"info\",\"logger\":\"a\",\"message\":{}}}\n", json!(long)),
+    ] {
+        let records = columns(Parser::Auto, &text);
+        assert_eq!(records.len(), 4);
+        let message: String = records.iter().map(|r| r["Message"].as_str().expect("text")).collect();
+        assert_eq!(message, long);
+        for (index, record) in records.iter().enumerate() {
+            assert!(record["Message"].as_str().expect("text").len() <= STRING_MAX_BYTES);
+            assert_eq!((&record["Part"], &record["Parts"]), (&json!(index + 1), &json!(4)));
+            assert_eq!((&record["Level"], &record["LoggerName"]), (&json!("INFO"), &json!("a")));
+        }
+    }
+}
+
+#[test]
+fn what_is_long_elsewhere_in_a_json_line_is_kept_as_text() {
+    let wide: String = (0..60_000).map(|n| format!(",\"key{n}\":{n}")).collect();
+    let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    let long = "x".repeat(70_000);
+    for line in [
+        format!("{{\"level\":\"info\"{wide}}}"),
+        format!("{{\"level\":\"info\",\"deep\":{deep}}}"),
+        format!("{{\"level\":\"info\",\"message\":\"m\",\"long\":\"{long}\"}}"),
+    ] {
+        let records = columns(Parser::Auto, &line);
+        let message: String = records.iter().map(|r| r["Message"].as_str().expect("text")).collect();
+        assert_eq!(message, line);
+        assert!(records.iter().all(|record| record["Level"] == "INFO" && record.get("Fields").is_none()));
+    }
+}
+
+#[test]
+fn a_stack_that_is_too_long_stands_in_the_message() {
+    let frames = "  File \"a.py\", line 1, in f\n    g()\n".repeat(240);
+    let filler = format!("    {}\n", "y".repeat(60_000));
+    let stack = format!("Traceback (most recent call last):\n{frames}{filler}ValueError: bad");
+    let text = format!("2026-11-20 00:00:00,500 - a - ERROR - it broke\n{stack}\n");
+    let records = columns(Parser::Auto, &text);
+    let message: String = records.iter().map(|r| r["Message"].as_str().expect("text")).collect();
+    assert_eq!(message, text.trim_end());
+    assert_eq!(records[0]["Exception"], json!({"Type":"ValueError","Message":"bad"}));
+}
+
+#[test]
+fn no_bytes_make_a_record_that_is_no_json() {
+    let mut bytes: Vec<u8> = (0..=255u8).cycle().take(5_000).collect();
+    bytes.extend_from_slice(b"\n{\"a\":\"\xff\"}\n{\n\0\0\n\xef\xbb\xbfx\r\n");
+    let mut ingest = ingest(options(Parser::Auto, Vec::new()));
+    let records = all(&mut ingest, &bytes);
+    assert!(records.len() > 5);
+}
+
+#[test]
+fn when_rules_set_the_route_and_a_record_without_one_keeps_its_seq() {
+    let errors = Rule::new(vec![("Level".into(), vec!["ERROR".into()])]);
+    let task = Rule::new(vec![("TaskID".into(), vec!["1*".into()]), ("Level".into(), vec!["INFO".into()])]);
+    let mut ingest = ingest(options(Parser::Auto, vec![Some(errors), Some(task)]));
+    let records = all(&mut ingest, b"ERROR:a:x\nplain\nDEBUG:a:y\n");
+    assert_eq!(records.iter().map(|record| record.route).collect::<Vec<_>>(), [0b01, 0b10, 0b00]);
+    assert_eq!(records[2].columns, json!({}));
+    assert_eq!(ingest.counters().routed, [1, 1]);
+}
+
+#[test]
+fn an_open_group_waits_for_its_flush_and_the_position_stays_before_it() {
+    let mut ingest = ingest(options(Parser::Auto, Vec::new()));
+    let window = b"one\ntwo\n  more\nunfin";
+    let fed = ingest.feed(window, &READ_TIME, Flush::No);
+    assert_eq!((fed.consumed, ingest.position()), (4, 4));
+    assert!(ingest.holds_back());
+    let rest = &window[4..];
+    let fed = ingest.feed(rest, &READ_TIME, Flush::Group);
+    assert_eq!((fed.consumed, ingest.position()), (11, 15));
+    let section = ingest.section(b"p".to_vec(), false).expect("section");
+    let messages: Vec<Value> = records(&section).into_iter().map(|record| record.columns).collect();
+    assert_eq!(messages, [json!({"Message":"one"}), json!({"Message":"two\n  more"})]);
+    assert_eq!((section.counters.lines, section.counters.bytes), (3, 15));
+    assert!(ingest.section(Vec::new(), false).is_none());
+    let fed = ingest.feed(b"unfinished", &READ_TIME, Flush::All);
+    assert_eq!((fed.consumed, ingest.holds_back()), (10, false));
+}
+
+#[test]
+fn a_section_is_closed_at_its_bound_and_the_next_goes_on() {
+    let line = format!("{}\n", "x".repeat(999));
+    let text = line.repeat(3_000);
+    let mut ingest = ingest(options(Parser::Auto, Vec::new()));
+    let mut rest = text.as_bytes();
+    let mut sections = Vec::new();
+    loop {
+        let fed = ingest.feed(rest, &READ_TIME, Flush::All);
+        rest = &rest[fed.consumed..];
+        sections.extend(ingest.section(ingest.position().to_le_bytes().to_vec(), false));
+        if !fed.section_full {
+            break;
+        }
+    }
+    assert_eq!(sections.len(), 4);
+    assert!(sections.iter().all(|s| s.records.bytes.len() < SECTION_TARGET_BYTES + 2_000));
+    let total: usize = sections.iter().map(|section| records(section).len()).sum();
+    assert_eq!(total, 3_000);
+    assert_eq!(sections[1].first_seq, sections[0].counters.records + 1);
+    assert_eq!(sections[1].base.to_le_bytes().to_vec(), sections[0].position);
+}

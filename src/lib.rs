@@ -1,0 +1,50 @@
+//! logferry ships every log line off a VM before the VM is gone.
+//!
+//! # Bird's-eye view
+//!
+//! ```text
+//! file, docker ──Chunk──▶ ingest ──Section──▶ buffer ──Batch──▶ delivery ──▶ sink (elasticsearch, azure_monitor, file, console)
+//!  (bytes + position)    split, join, parse,   append-only log      one per sink:       one attempt, classified answer
+//!                        enrich, route,        on disk, a cursor    fill, send, decide,
+//!                        encode once           per sink             advance cursor
+//! ```
+//!
+//! All sources append to one segmented log on disk; every sink reads it with a cursor of its own. What a source has taken
+//! up, how many lines that were and where it goes on are committed by one write, so there is no second file that could
+//! disagree. A record becomes JSON once, in ingest, and every sink splices those bytes.
+//!
+//! # The modules, in the order in which data flows
+//!
+//! - [`config`]: text to validated options of every stage; no stage imports it.
+//! - [`record`]: values only: columns, ids, time, counters, JSON writing.
+//! - [`source`]: [`source::file`] on a thread of its own, [`source::docker`] as tasks, [`source::stdin`].
+//! - [`ingest`]: lines, groups, parsers, routes, encoding; pure computation, called by a source.
+//! - [`buffer`]: the log; its format stands at the top of the module.
+//! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`].
+//! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens.
+//! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log.
+//! - [`pipeline`]: builds the stages and owns their queues: the only wiring. [`cli`]: one file a command.
+//!
+//! # Invariants
+//!
+//! - **Invariant: the log is the checkpoint** ([`buffer`]).
+//! - **Invariant: a sink reads only what is synced** ([`buffer`]).
+//! - **Invariant: the cursor passes a record only when the sink accepted it or it is a dead letter on disk** ([`delivery`]).
+//! - **Invariant: a slow or dead sink never holds another back** ([`delivery`]).
+//! - **Invariant: a byte of an origin is taken up once**, known by position, not by time ([`source`]).
+//! - **Invariant: imports point one way along the flow**; `source` and `sink` never meet (`tests/it/layers.rs`).
+
+#![forbid(unsafe_code)]
+
+pub mod azure;
+pub mod buffer;
+pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod ingest;
+pub mod lifecycle;
+pub mod pipeline;
+pub mod record;
+pub mod sink;
+pub mod source;
+pub mod telemetry;

@@ -1,0 +1,131 @@
+//! What a run did, in figures: for the terminal, and for the exit code.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::buffer::Sums;
+
+/// Everything was delivered.
+pub const EXIT_DELIVERED: u8 = 0;
+/// The work broke off.
+pub const EXIT_FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+pub const EXIT_USAGE: u8 = 2;
+/// Records are left in the buffer.
+pub const EXIT_LEFT: u8 = 3;
+/// Everything was delivered but for dead letters.
+pub const EXIT_DEAD_LETTERS: u8 = 4;
+
+/// What one sink did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkReport {
+    pub name: String,
+    pub accepted: u64,
+    pub dead_lettered: u64,
+    pub possible_doubles: u64,
+    /// Records that are still in the buffer for it.
+    pub left: u64,
+    /// Not all that was appended has been accepted.
+    pub unfinished: bool,
+    /// Why it does not accept at the moment.
+    pub fault: Option<String>,
+}
+
+/// What a process did from start to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub sources: Sums,
+    pub sinks: Vec<SinkReport>,
+    /// Bytes that sources knew of and could not take up before the deadline; they are read by the next start.
+    pub left_bytes: u64,
+    /// Lines of containers that may be missing: what and why.
+    pub gaps: Vec<String>,
+    /// A source did not come to its end before the deadline.
+    pub source_unfinished: bool,
+    pub took: Duration,
+}
+
+impl Report {
+    /// The exit code: what is left wins over dead letters.
+    pub fn exit_code(&self) -> u8 {
+        if self.left_bytes > 0 || self.source_unfinished || self.sinks.iter().any(|sink| sink.unfinished) {
+            EXIT_LEFT
+        } else if self.sinks.iter().any(|sink| sink.dead_lettered > 0) {
+            EXIT_DEAD_LETTERS
+        } else {
+            EXIT_DELIVERED
+        }
+    }
+
+    /// A table for people.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let width = self.sources.keys().chain(self.sinks.iter().map(|sink| &sink.name)).map(String::len).max();
+        let width = width.unwrap_or(0).max(8);
+        // Writing into a string does not fail.
+        let _ = writeln!(out, "{:<width$}  {:>12}  {:>12}  {:>14}", "source", "lines", "records", "bytes");
+        for (name, sum) in &self.sources {
+            let _ = writeln!(out, "{name:<width$}  {:>12}  {:>12}  {:>14}", sum.lines, sum.records, sum.bytes);
+        }
+        if self.sources.is_empty() {
+            let _ = writeln!(out, "{:<width$}  {:>12}  {:>12}  {:>14}", "(nothing)", 0, 0, 0);
+        }
+        let _ =
+            writeln!(out, "{:<width$}  {:>12}  {:>12}  {:>14}", "sink", "delivered", "dead letters", "left in buffer");
+        for sink in &self.sinks {
+            let _ = writeln!(
+                out,
+                "{:<width$}  {:>12}  {:>12}  {:>14}",
+                sink.name, sink.accepted, sink.dead_lettered, sink.left
+            );
+        }
+        for sink in &self.sinks {
+            if sink.possible_doubles > 0 {
+                let _ = writeln!(
+                    out,
+                    "{}: {} records were sent twice or may have been; each is found by its EventID",
+                    sink.name, sink.possible_doubles
+                );
+            }
+            if let Some(fault) = sink.fault.as_ref().filter(|_| sink.unfinished) {
+                let _ = writeln!(out, "{}: {fault}", sink.name);
+            }
+        }
+        for gap in &self.gaps {
+            let _ = writeln!(out, "gap: {gap}");
+        }
+        if self.left_bytes > 0 {
+            let _ =
+                writeln!(out, "{} bytes of files were not read in time; the next start goes on there", self.left_bytes);
+        }
+        let _ = writeln!(out, "{} in {:.1} s", self.verdict(), self.took.as_secs_f64());
+        out
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self.exit_code() {
+            EXIT_LEFT => "records are left, and safe on disk: the next start delivers them",
+            EXIT_DEAD_LETTERS => "delivered, but for records that a sink refused: see dead-letters/ in state.dir",
+            _ => "everything delivered",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(sink: SinkReport) -> Report {
+        Report { sinks: vec![SinkReport::default(), sink], ..Report::default() }
+    }
+
+    #[test]
+    fn what_is_left_wins_over_dead_letters() {
+        let check = |sink: SinkReport, expected: u8| assert_eq!(report(sink).exit_code(), expected);
+        check(SinkReport::default(), EXIT_DELIVERED);
+        check(SinkReport { dead_lettered: 1, ..SinkReport::default() }, EXIT_DEAD_LETTERS);
+        check(SinkReport { dead_lettered: 1, unfinished: true, ..SinkReport::default() }, EXIT_LEFT);
+        let unread = Report { left_bytes: 1, ..Report::default() };
+        assert_eq!(unread.exit_code(), EXIT_LEFT);
+    }
+}

@@ -1,0 +1,481 @@
+//! The only wiring: opens the state, builds every stage from its options, owns the queues between them, and takes it all
+//! down in order: sources to their target, the buffer to the disk, the sinks to the end of the log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::buffer::storage::Disk;
+use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
+use crate::delivery::{Delivery, DeliveryError, Handle};
+use crate::lifecycle::report::SinkReport;
+use crate::lifecycle::{Report, StateDir, StateError};
+use crate::record::OriginId;
+use crate::sink::{self, Sink, console};
+use crate::source::{Control, Drained, RunColumns, docker, file, stdin};
+use crate::{ingest, record};
+
+/// Messages to one Docker source that wait to be taken; who sends waits.
+const CONTROL_QUEUE: usize = 4;
+
+/// Share of a deadline that is kept for delivery when sources take long, and its bounds.
+const DELIVERY_SHARE: u32 = 5;
+const DELIVERY_SHARE_MAX: Duration = Duration::from_secs(30);
+
+/// Everything that a pipeline is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// Columns of `[run]` without VMName: that one is settled with the state.
+    pub run_columns: Vec<(String, String)>,
+    /// Name that the configuration gives the VM; `None`: found out.
+    pub vm_name: Option<String>,
+    pub state_dir: PathBuf,
+    pub buffer: buffer::Options,
+    pub files: Vec<file::Options>,
+    pub docker: Vec<docker::Options>,
+    /// Standard input as a source of this name.
+    pub stdin: Option<(String, Arc<ingest::Options>)>,
+    pub sinks: Vec<sink::Options>,
+}
+
+/// Why a pipeline cannot start, or broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Buffer(#[from] buffer::OpenError),
+    #[error(transparent)]
+    Fatal(#[from] buffer::Fatal),
+    #[error("sink {name}: {source}")]
+    Sink { name: Arc<str>, source: sink::http::BuildError },
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    #[error("the file source cannot start: {0}")]
+    Files(std::io::Error),
+    #[error("the file source broke off: {0}")]
+    FilesEnded(String),
+    #[error("Docker source {name}: {source}")]
+    Docker { name: Arc<str>, source: docker::Error },
+    #[error("standard input cannot be read: {0}")]
+    Stdin(String),
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+/// A running pipeline.
+pub struct Pipeline {
+    started: Instant,
+    _state: StateDir,
+    control: buffer::Control,
+    files: Option<file::Running>,
+    docker: Vec<DockerRunning>,
+    docker_tasks: JoinSet<Result<(), Error>>,
+    stdin: Option<oneshot::Receiver<Result<(), stdin::Error>>>,
+    sinks: Vec<Handle>,
+    deliveries: JoinSet<Result<(usize, u64), DeliveryError>>,
+    stop_deliveries: watch::Sender<bool>,
+}
+
+/// What can be seen of a pipeline from outside.
+pub struct Watched {
+    sums: buffer::SumsWatch,
+    sinks: Vec<Handle>,
+}
+
+impl Watched {
+    /// How many lines were taken up, and how many records each sink is done with.
+    pub fn figures(&self) -> (u64, Vec<(Arc<str>, u64)>) {
+        let lines = self.sums.get().values().map(|sum| sum.lines).sum();
+        let done = |sink: &Handle| {
+            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            (Arc::clone(&sink.name), load(&sink.stats.accepted) + load(&sink.stats.dead_lettered))
+        };
+        (lines, self.sinks.iter().map(done).collect())
+    }
+
+    /// Standard output was closed by whoever read it: there is nobody to write for.
+    pub fn output_is_gone(&self) -> bool {
+        self.sinks.iter().any(|sink| sink.stats.fault().is_some_and(|fault| fault.contains(console::CLOSED)))
+    }
+}
+
+struct DockerRunning {
+    control: mpsc::Sender<Control>,
+    stats: Arc<docker::Stats>,
+}
+
+/// How a pipeline is to end.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop {
+    /// An unterminated last line is taken once it is unchanged for this long.
+    pub settle: Duration,
+    /// When all must be over; `None`: when it is done.
+    pub deadline: Option<Instant>,
+}
+
+impl Pipeline {
+    /// Opens the state and starts every stage.
+    ///
+    /// # Errors
+    /// [`Error`]; then nothing runs.
+    pub fn start(setup: Setup) -> Result<Self, Error> {
+        let Setup { run_columns, vm_name, state_dir, buffer, files, docker, stdin, sinks } = setup;
+        let state = StateDir::open(&state_dir, vm_name.as_deref(), crate::lifecycle::state_dir::host_name)?;
+        let run = run_columns_with(run_columns, state.vm_name());
+        let user_agent = concat!("logferry/", env!("CARGO_PKG_VERSION"));
+        let mut built = Vec::new();
+        for options in &sinks {
+            let sink = Sink::new(options, user_agent)
+                .map_err(|source| Error::Sink { name: Arc::clone(&options.name), source })?;
+            built.push(sink);
+        }
+        let names = sinks.iter().map(|sink| sink.name.to_string()).collect();
+        let setup = buffer::Setup { dir: state.buffer(), cursor_dir: state.cursors(), options: buffer, sinks: names };
+        let (buffer, cursors) = buffer::open(&setup, Arc::new(Disk))?;
+        let recovered = buffer.recovered;
+        if recovered.torn_bytes > 0 || recovered.damaged_bytes > 0 {
+            tracing::warn!(
+                torn_bytes = recovered.torn_bytes,
+                damaged_bytes = recovered.damaged_bytes,
+                "the buffer was not closed in order; what was torn is read again from its source"
+            );
+        }
+        let (stop_deliveries, stop) = watch::channel(false);
+        let mut deliveries = JoinSet::new();
+        let mut handles = Vec::new();
+        let parts = sinks.iter().zip(built).zip(buffer.readers).zip(cursors).enumerate();
+        for (bit, (((options, sink), reader), cursor)) in parts {
+            let delivery = Delivery::new(options, sink, reader, cursor, &state.dead_letters());
+            handles.push(delivery.handle());
+            let stop = stop.clone();
+            deliveries.spawn(async move { delivery.run(stop).await.map(|left| (bit, left)) });
+        }
+        let live = if state.cloned() {
+            tracing::warn!("state.dir was copied from another machine: its origins are closed, files are read anew");
+            close_origins(&buffer.appender, recovered.origins);
+            Vec::new()
+        } else {
+            recovered.origins
+        };
+        let mut pipeline = Pipeline {
+            started: Instant::now(),
+            _state: state,
+            control: buffer.control,
+            files: None,
+            docker: Vec::new(),
+            docker_tasks: JoinSet::new(),
+            stdin: None,
+            sinks: handles,
+            deliveries,
+            stop_deliveries,
+        };
+        pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
+        Ok(pipeline)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "called once; the parts have no meaning of their own together")]
+    fn start_sources(
+        &mut self,
+        files: Vec<file::Options>,
+        docker: Vec<docker::Options>,
+        stdin: Option<(String, Arc<ingest::Options>)>,
+        sinks: &[sink::Options],
+        state_dir: &std::path::Path,
+        run: RunColumns,
+        appender: Appender,
+        live: Vec<LiveOrigin>,
+    ) -> Result<(), Error> {
+        let of_files = |origin: &&LiveOrigin| file::owns(&origin.info.descriptor);
+        if !files.is_empty() {
+            let setup = file::Setup {
+                sources: files,
+                run: run.clone(),
+                appender: appender.clone(),
+                live: live.iter().filter(of_files).cloned().collect(),
+                own_paths: own_paths(sinks, state_dir),
+                timing: file::Timing::default(),
+            };
+            self.files = Some(file::FileSource::start(setup, OriginId::random).map_err(Error::Files)?);
+        }
+        for options in docker {
+            let name = Arc::clone(&options.name);
+            let (control, receiver) = mpsc::channel(CONTROL_QUEUE);
+            let stats = Arc::new(docker::Stats::default());
+            let owned = |origin: &&LiveOrigin| {
+                docker::owner(&origin.info.descriptor).is_some_and(|owner| *owner == *options.name)
+            };
+            let setup = docker::Setup {
+                live: live.iter().filter(owned).cloned().collect(),
+                run: run.clone(),
+                appender: appender.clone(),
+                control: receiver,
+                stats: Arc::clone(&stats),
+                options: options.clone(),
+            };
+            self.docker.push(DockerRunning { control, stats });
+            self.docker_tasks
+                .spawn(async move { docker::run(setup).await.map_err(|source| Error::Docker { name, source }) });
+        }
+        if let Some((name, options)) = stdin {
+            let (done, ended) = oneshot::channel();
+            let thread = std::thread::Builder::new().name("stdin".to_owned());
+            let spawned: std::io::Result<JoinHandle<()>> = thread.spawn(move || {
+                // The other end is gone when nobody waits any more.
+                let _ = done.send(stdin::read(std::io::stdin().lock(), &name, options, &run, &appender));
+            });
+            spawned.map_err(|error| Error::Stdin(error.to_string()))?;
+            self.stdin = Some(ended);
+        }
+        Ok(())
+    }
+
+    /// Resolves when a stage has ended by itself, which none should.
+    pub async fn broke_off(&mut self) -> Error {
+        let failed = self.control.failed();
+        tokio::select! {
+            biased;
+            fatal = failed => fatal.into(),
+            Some(ended) = self.deliveries.join_next() => match ended {
+                Ok(Err(error)) => error.into(),
+                _ => Error::Ended("delivery"),
+            },
+            Some(ended) = self.docker_tasks.join_next() => match ended {
+                Ok(Err(error)) => error,
+                _ => Error::Ended("a Docker source"),
+            },
+        }
+    }
+
+    /// A view of the running pipeline that outlives it.
+    pub fn watch(&self) -> Watched {
+        Watched { sums: self.control.watch_sums(), sinks: self.sinks.clone() }
+    }
+
+    /// Takes the pipeline down in order. `give_up` ends the wait early: then the rest stays in the buffer.
+    ///
+    /// # Errors
+    /// A stage that failed on the way. Records that are left are no error, see [`Report::exit_code`].
+    pub async fn stop(mut self, stop: Stop, give_up: impl Future<Output = ()>) -> Result<Report, Error> {
+        let mut report = Report::default();
+        let over = async {
+            tokio::select! {
+                () = sleep_until(stop.deadline) => {}
+                () = give_up => {}
+            }
+        };
+        tokio::pin!(over);
+        let target = {
+            let draining = self.drain_sources(stop);
+            tokio::select! {
+                biased;
+                result = draining => Some(result?),
+                () = &mut over => None,
+            }
+        };
+        if let Some((target, drained)) = target {
+            report.left_bytes = drained.left_bytes;
+            for sink in &self.sinks {
+                sink.nudge();
+            }
+            let sinks = self.sinks.clone();
+            tokio::select! {
+                biased;
+                () = delivered(&sinks, target) => {}
+                error = self.broke_off() => return Err(error),
+                () = &mut over => {}
+            }
+        } else {
+            report.source_unfinished = true;
+        }
+        self.end(report, target.map(|(target, _)| target)).await
+    }
+
+    /// Sends every source to its target; the place in the log behind all that they gave.
+    async fn drain_sources(&mut self, stop: Stop) -> Result<(LogPosition, Drained), Error> {
+        // Delivery needs some of the time as well.
+        let deadline = stop.deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            deadline - (left / DELIVERY_SHARE).min(DELIVERY_SHARE_MAX)
+        });
+        let mut answers = Vec::new();
+        if let Some(files) = &self.files {
+            let (done, answer) = oneshot::channel();
+            // A thread that has ended drops the message, and with it the sender.
+            let _ = files.control.send(Control::Stop { settle: stop.settle, deadline, done });
+            answers.push(answer);
+        }
+        for source in &self.docker {
+            let (done, answer) = oneshot::channel();
+            let _ = source.control.send(Control::Stop { settle: stop.settle, deadline, done }).await;
+            answers.push(answer);
+        }
+        let mut all = Drained::default();
+        for answer in answers {
+            match answer.await {
+                Ok(drained) => {
+                    all.origins += drained.origins;
+                    all.left_bytes += drained.left_bytes;
+                }
+                Err(_) => return Err(self.why_a_source_ended().await),
+            }
+        }
+        if let Some(stdin) = self.stdin.take() {
+            match stdin.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(Error::Stdin(error.to_string())),
+                Err(_) => return Err(Error::Ended("standard input")),
+            }
+        }
+        match self.control.flush().await {
+            Ok(target) => Ok((target, all)),
+            Err(_) => Err(self.why_a_source_ended().await),
+        }
+    }
+
+    async fn why_a_source_ended(&mut self) -> Error {
+        if let Some(fatal) = self.control.failure() {
+            return fatal.into();
+        }
+        while let Some(ended) = self.docker_tasks.join_next().await {
+            if let Ok(Err(error)) = ended {
+                return error;
+            }
+        }
+        let Some(files) = self.files.take() else { return Error::Ended("a source") };
+        match tokio::task::spawn_blocking(move || files.thread.join()).await {
+            Ok(Ok(Err(error))) => Error::FilesEnded(error.to_string()),
+            _ => Error::Ended("the file source"),
+        }
+    }
+
+    async fn end(mut self, mut report: Report, target: Option<LogPosition>) -> Result<Report, Error> {
+        // The progress of this moment decides: what is accepted while stopping is a gift.
+        let unfinished: Vec<bool> =
+            self.sinks.iter().map(|sink| target.is_none_or(|target| *sink.progress.borrow() < target)).collect();
+        self.stop_deliveries.send_replace(true);
+        let mut left = vec![0; self.sinks.len()];
+        while let Some(ended) = self.deliveries.join_next().await {
+            match ended {
+                Ok(Ok((bit, records))) => left[bit] = records,
+                Ok(Err(error)) => tracing::error!(%error, "delivery ended badly"),
+                Err(error) => tracing::error!(%error, "delivery broke off"),
+            }
+        }
+        report.sources = self.control.sums();
+        let fatal = self.control.failure();
+        let control = self.control;
+        // Its threads sync before they end: not on a thread of the runtime.
+        let closing = tokio::task::spawn_blocking(move || control.close(true));
+        if let Err(error) = closing.await {
+            tracing::error!(%error, "the buffer was not closed in order");
+        }
+        if let Some(fatal) = fatal {
+            return Err(fatal.into());
+        }
+        report.sinks =
+            self.sinks.iter().zip(unfinished).zip(left).map(|((sink, u), l)| sink_report(sink, u, l)).collect();
+        report.gaps = self.docker.iter().flat_map(|source| gap_lines(&source.stats)).collect();
+        report.took = self.started.elapsed();
+        Ok(report)
+    }
+}
+
+fn sink_report(sink: &Handle, unfinished: bool, left: u64) -> SinkReport {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    SinkReport {
+        name: sink.name.to_string(),
+        accepted: load(&sink.stats.accepted),
+        dead_lettered: load(&sink.stats.dead_lettered),
+        possible_doubles: load(&sink.stats.possible_doubles),
+        left,
+        unfinished,
+        fault: sink.stats.fault(),
+    }
+}
+
+fn gap_lines(stats: &docker::Stats) -> Vec<String> {
+    let (total, gaps) = stats.gaps();
+    let mut lines: Vec<String> = gaps
+        .iter()
+        .map(|gap| {
+            let why = match gap.reason {
+                docker::GapReason::Rotated => "the engine had rotated its log away",
+                docker::GapReason::Gone => "the container was removed before its log was read to the end",
+                docker::GapReason::Unreadable => "the engine does not hand out its log",
+                docker::GapReason::BrokenOff => "the engine broke the log off",
+            };
+            let after = gap.after.map(|after| format!(" after {}", record::time::rfc3339(after))).unwrap_or_default();
+            format!("container {}{after}: {why}", gap.name)
+        })
+        .collect();
+    if total > lines.len() as u64 {
+        lines.push(format!("and {} more", total - lines.len() as u64));
+    }
+    lines
+}
+
+/// Waits until every sink has passed `target`.
+async fn delivered(sinks: &[Handle], target: LogPosition) {
+    for sink in sinks {
+        let mut progress = sink.progress.clone();
+        // A sink whose loop is gone never gets there: the caller sees that it broke off.
+        if progress.wait_for(|at| *at >= target).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn run_columns_with(columns: Vec<(String, String)>, vm_name: &str) -> RunColumns {
+    let mut out = columns;
+    // Behind RunID, TaskID and Benchmark, before the user's own.
+    let at = out
+        .iter()
+        .position(|(name, _)| !matches!(name.as_str(), "RunID" | "TaskID" | "Benchmark"))
+        .unwrap_or(out.len());
+    if !vm_name.is_empty() {
+        out.insert(at, ("VMName".to_owned(), vm_name.to_owned()));
+    }
+    RunColumns(out)
+}
+
+fn own_paths(sinks: &[sink::Options], state_dir: &std::path::Path) -> Vec<PathBuf> {
+    let mut paths = vec![state_dir.to_owned()];
+    paths.extend(sinks.iter().filter_map(|sink| match &sink.kind {
+        sink::Kind::File(options) => Some(options.path.clone()),
+        _ => None,
+    }));
+    paths
+}
+
+/// Ends the origins of another machine: what they gave is delivered, and nothing goes on in their name.
+fn close_origins(appender: &Appender, origins: Vec<LiveOrigin>) {
+    for origin in origins.into_iter().filter(|origin| !origin.ended) {
+        let info: Arc<OriginInfo> = origin.info;
+        let first_seq = origin.counters.records + 1;
+        let section = Section {
+            origin: info,
+            position: origin.position,
+            counters: origin.counters,
+            ended: true,
+            first_seq,
+            base: 0,
+            records: buffer::Records::default(),
+        };
+        // The queue is bounded in bytes and these have almost none; a buffer that has stopped says so elsewhere.
+        let _ = appender.append_blocking(section);
+    }
+}

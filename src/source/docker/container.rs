@@ -1,0 +1,235 @@
+//! What is known of a container: whether it is ours to read, and the columns and names that come of it. Pure but for
+//! [`Own::read`].
+
+use std::collections::HashMap;
+
+use bollard::models::{ContainerInspectResponse, ContainerSummary};
+
+use super::frame::Stream;
+use super::options::{ColumnFrom, Options, Select};
+use crate::record::rule::glob_matches;
+use crate::record::{Constants, OriginId};
+use crate::source::RunColumns;
+
+/// What selection looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidate {
+    pub id: String,
+    /// Without the leading slash.
+    pub name: String,
+    /// As it was asked for.
+    pub image: String,
+    pub labels: HashMap<String, String>,
+}
+
+/// A container that is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    pub candidate: Candidate,
+    /// Names and values; used for columns that ask for one of them, and nothing else: secrets stand there.
+    env: Vec<(String, String)>,
+    /// It has a TTY: one stream, without frames.
+    pub terminal: bool,
+    pub life: Life,
+}
+
+/// Whether it runs, and which of its runs that is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    pub running: bool,
+    /// The engine's words for the start of the present or last run.
+    pub started_at: String,
+}
+
+fn bare_name(name: &str) -> String {
+    name.strip_prefix('/').unwrap_or(name).to_owned()
+}
+
+impl Candidate {
+    /// Out of a list; `None` without an id. The image may be an id there where its tag has moved on.
+    pub fn of_summary(summary: ContainerSummary) -> Option<Candidate> {
+        let names = summary.names.unwrap_or_default();
+        // Links add names with a second slash.
+        let name = names.iter().find(|name| !name.trim_start_matches('/').contains('/')).or(names.first());
+        Some(Candidate {
+            id: summary.id?,
+            name: name.map(|name| bare_name(name)).unwrap_or_default(),
+            image: summary.image.unwrap_or_default(),
+            labels: summary.labels.unwrap_or_default(),
+        })
+    }
+
+    /// Out of the actor of an event, whose attributes are the labels with a few more.
+    pub fn of_event(id: String, attributes: HashMap<String, String>) -> Candidate {
+        let get = |key: &str| attributes.get(key).cloned().unwrap_or_default();
+        Candidate { id, name: get("name"), image: get("image"), labels: attributes }
+    }
+
+    /// Whether every non-empty list of `include` has a match and no list of `exclude` has one.
+    pub fn is_selected(&self, options: &Options) -> bool {
+        let Select { names, images, labels } = &options.include;
+        let included = (names.is_empty() || self.name_matches(names))
+            && (images.is_empty() || self.image_matches(images))
+            && (labels.is_empty() || self.label_matches(labels));
+        let Select { names, images, labels } = &options.exclude;
+        included && !self.name_matches(names) && !self.image_matches(images) && !self.label_matches(labels)
+    }
+
+    fn name_matches(&self, globs: &[String]) -> bool {
+        globs.iter().any(|glob| glob_matches(glob.as_bytes(), self.name.as_bytes()))
+    }
+
+    fn image_matches(&self, globs: &[String]) -> bool {
+        globs.iter().any(|glob| glob_matches(glob.as_bytes(), self.image.as_bytes()))
+    }
+
+    fn label_matches(&self, globs: &[String]) -> bool {
+        globs.iter().any(|glob| match glob.split_once('=') {
+            None => self.labels.keys().any(|label| glob_matches(glob.as_bytes(), label.as_bytes())),
+            Some((label_glob, value_glob)) => self.labels.iter().any(|(label, value)| {
+                glob_matches(label_glob.as_bytes(), label.as_bytes())
+                    && glob_matches(value_glob.as_bytes(), value.as_bytes())
+            }),
+        })
+    }
+}
+
+impl Life {
+    /// Out of the answer to inspect. A container between two runs of its restart policy counts as running.
+    pub fn of_inspect(inspected: &ContainerInspectResponse) -> Life {
+        let state = inspected.state.as_ref();
+        Life {
+            running: state.is_some_and(|state| state.running == Some(true) || state.restarting == Some(true)),
+            started_at: state.and_then(|state| state.started_at.as_ref()).map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+}
+
+impl Container {
+    /// Out of the answer to inspect.
+    pub fn of_inspect(id: &str, inspected: ContainerInspectResponse) -> Container {
+        let life = Life::of_inspect(&inspected);
+        let config = inspected.config.unwrap_or_default();
+        let env = config.env.unwrap_or_default();
+        let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Container {
+            candidate: Candidate {
+                id: inspected.id.unwrap_or_else(|| id.to_owned()),
+                name: bare_name(&inspected.name.unwrap_or_default()),
+                image: config.image.unwrap_or_default(),
+                labels: config.labels.unwrap_or_default(),
+            },
+            env: env.iter().filter_map(pair).collect(),
+            terminal: config.tty.unwrap_or(false),
+            life,
+        }
+    }
+
+    fn column(&self, from: &ColumnFrom) -> String {
+        match from {
+            ColumnFrom::Label(label) => self.candidate.labels.get(label).cloned().unwrap_or_default(),
+            ColumnFrom::Env(name) => {
+                self.env.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The constant columns of one of its streams: the source's own, then those of `[run]`, then where it comes from.
+    pub fn constants(&self, options: &Options, run: &RunColumns, stream: Stream, origin: OriginId) -> Constants {
+        let own = options.columns.iter().map(|(name, from)| (name.clone(), self.column(from)));
+        let place = [
+            ("Source", options.name.to_string()),
+            ("Container", self.candidate.name.clone()),
+            ("ContainerID", self.candidate.id.clone()),
+            ("Image", self.candidate.image.clone()),
+            ("Stream", stream.name().to_owned()),
+            ("Origin", origin.to_string()),
+        ];
+        let place = place.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Constants::new(own.chain(run.0.iter().cloned()).chain(place))
+    }
+
+    /// LoggerName of lines that have none.
+    pub fn logger(&self) -> String {
+        format!("docker.{}", self.candidate.name)
+    }
+}
+
+/// Which stream of which container an origin is; what its `descriptor` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Name of the source.
+    pub source: String,
+    pub container: String,
+    pub stream: Stream,
+}
+
+/// First byte sequence of every descriptor of this source; the digit is its version.
+const MAGIC: &[u8] = b"docker1\0";
+
+impl Descriptor {
+    /// `docker1`, source, container id and stream, separated by NUL.
+    pub fn encode(&self) -> Vec<u8> {
+        let fields = [self.source.as_bytes(), self.container.as_bytes(), self.stream.name().as_bytes()];
+        [MAGIC, &fields.join(&0)].concat()
+    }
+
+    /// `None` for what this source did not write.
+    pub fn decode(bytes: &[u8]) -> Option<Descriptor> {
+        let mut fields = std::str::from_utf8(bytes.strip_prefix(MAGIC)?).ok()?.rsplitn(3, '\0');
+        let stream = match fields.next()? {
+            "stdout" => Stream::Stdout,
+            "stderr" => Stream::Stderr,
+            _ => return None,
+        };
+        let container = fields.next()?.to_owned();
+        Some(Descriptor { source: fields.next()?.to_owned(), container, stream })
+    }
+}
+
+/// The container that we run in ourselves, whose log we write and must not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    id: Option<String>,
+    hostname: Option<String>,
+}
+
+impl Own {
+    /// Out of `/proc/self/mountinfo` and `/etc/hostname`; knows nothing where they cannot be read.
+    pub fn read() -> Own {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        Own::new(&read("/proc/self/mountinfo"), &read("/etc/hostname"))
+    }
+
+    fn new(mountinfo: &str, hostname: &str) -> Own {
+        let id = mountinfo.lines().find_map(|line| {
+            // Fields: id, parent, device, root within that file system, mount point. Engines mount these three files into a
+            // container out of the folder that they keep for it; on the machine itself they are no mounts.
+            let mut fields = line.split(' ').skip(3);
+            let (root, point) = (fields.next()?, fields.next()?);
+            let ours = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"].contains(&point);
+            let id = root.split('/').find(|part| part.len() == 64 && is_hex(part))?;
+            (ours && root.contains("containers/")).then(|| id.to_owned())
+        });
+        let hostname = hostname.trim();
+        let hostname = (hostname.len() == 12 && is_hex(hostname)).then(|| hostname.to_owned());
+        Own { id, hostname }
+    }
+
+    /// True for the id of our own container.
+    pub fn is(&self, id: &str) -> bool {
+        match (&self.id, &self.hostname) {
+            (Some(own), _) => own == id,
+            (None, Some(hostname)) => id.starts_with(hostname.as_str()),
+            (None, None) => false,
+        }
+    }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+#[path = "container_tests.rs"]
+mod tests;

@@ -1,0 +1,432 @@
+//! Which containers are read: finds them by events and lists, keeps one task for each, hands controls to the tasks. Reads no
+//! log itself.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bollard::models::EventMessage;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+
+use super::container::{Candidate, Container, Descriptor, Own};
+use super::engine::{self, Engine, EngineError, Streamed};
+use super::position::Position;
+use super::reader::{ENGINE_WAIT, Left, PAUSE_MAX, Reader, Signal, Target};
+use super::stats::{Gap, GapReason};
+use super::stream::Begin;
+use super::{CONTAINERS_MAX, Error, FOLLOWS_MAX, READINGS_MAX, Setup, Shared};
+use crate::buffer::LiveOrigin;
+use crate::record::{Nanos, time};
+use crate::source::{Control, Drained};
+
+/// How often the engine is asked for all its containers, whatever the events said.
+const RECONCILE: Duration = Duration::from_secs(30);
+
+/// Events are asked for from this long before the list, in nanoseconds: what happens in between comes twice, not never.
+const EVENTS_OVERLAP_NANOS: Nanos = 10_000_000_000;
+
+/// First pause before an absent engine is asked again; the longest is [`PAUSE_MAX`].
+const CONNECT_PAUSE_FIRST: Duration = Duration::from_millis(100);
+
+/// A subscription to events that held this long ends any outage.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Signals that wait for one container's task; more hints than these are dropped, each asks for the same look.
+const SIGNALS_MAX: usize = 16;
+
+/// A container that was looked at.
+enum Known {
+    /// Not selected, or ourselves.
+    Left,
+    Read(mpsc::Sender<Signal>),
+}
+
+/// Result of a container's task, with the container's id.
+type Ended = (String, Result<(), Error>);
+
+struct Containers {
+    shared: Arc<Shared>,
+    address: String,
+    own: Own,
+    /// Origins of earlier runs whose container has not been seen yet, by container.
+    live: HashMap<String, Vec<LiveOrigin>>,
+    known: HashMap<String, Known>,
+    tasks: JoinSet<Ended>,
+    task_of: HashMap<Id, String>,
+    engine: Option<Engine>,
+    events: Option<Streamed<EventMessage>>,
+    /// When an absent engine is asked again, and the pause after that.
+    retry: Instant,
+    pause: Duration,
+    /// When the present subscription to events began.
+    subscribed: Instant,
+    /// The outage has been told.
+    told: bool,
+    /// It has been told that there are too many containers.
+    told_full: bool,
+}
+
+/// See [`super::run`].
+pub(super) async fn run(setup: Setup) -> Result<(), Error> {
+    let Setup { options, run, appender, live, mut control, stats } = setup;
+    let env = std::env::var("DOCKER_HOST").ok();
+    let address = engine::address(&options.host, env.as_deref())?;
+    let ingest = Arc::new(options.ingest.clone());
+    let (follows, readings) = (Semaphore::new(FOLLOWS_MAX), Semaphore::new(READINGS_MAX));
+    let shared = Arc::new(Shared { options, ingest, run, appender, stats, follows, readings });
+    let mut by_container: HashMap<String, Vec<LiveOrigin>> = HashMap::new();
+    for origin in live {
+        if let Some(descriptor) = Descriptor::decode(&origin.info.descriptor) {
+            by_container.entry(descriptor.container).or_default().push(origin);
+        }
+    }
+    let mut containers = Containers {
+        shared,
+        address,
+        own: Own::read(),
+        live: by_container,
+        known: HashMap::new(),
+        tasks: JoinSet::new(),
+        task_of: HashMap::new(),
+        engine: None,
+        events: None,
+        retry: Instant::now(),
+        pause: CONNECT_PAUSE_FIRST,
+        subscribed: Instant::now(),
+        told: false,
+        told_full: false,
+    };
+    containers.run(&mut control).await
+}
+
+impl Containers {
+    async fn run(&mut self, control: &mut mpsc::Receiver<Control>) -> Result<(), Error> {
+        let mut reconcile = interval(RECONCILE);
+        reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        reconcile.reset();
+        loop {
+            tokio::select! {
+                asked = control.recv() => match asked {
+                    None => return Ok(()),
+                    Some(Control::Drain { settle, deadline, done }) => {
+                        self.discover(deadline).await?;
+                        let drained = drained(self.targets(settle, deadline), deadline);
+                        tokio::spawn(async move { done.send(drained.await) });
+                    }
+                    Some(Control::Stop { settle, deadline, done }) => {
+                        self.discover(deadline).await?;
+                        let drained = drained(self.targets(settle, deadline), deadline).await;
+                        self.tasks.shutdown().await;
+                        if done.send(drained).is_err() {
+                            tracing::debug!("nobody waited for the stop");
+                        }
+                        return Ok(());
+                    }
+                },
+                event = next_event(&mut self.events) => match event {
+                    Ok(event) => self.on_event(event).await?,
+                    Err(error) => self.on_events_end(&error),
+                },
+                () = sleep_until(self.retry), if self.events.is_none() => self.connect().await?,
+                _ = reconcile.tick(), if self.events.is_some() => self.reconcile().await?,
+                Some(ended) = self.tasks.join_next_with_id() => self.on_task_end(ended)?,
+            }
+        }
+    }
+
+    /// One attempt to reach the engine: subscribes first, then lists, so that nothing falls in between.
+    async fn connect(&mut self) -> Result<(), Error> {
+        match self.try_connect().await {
+            Ok(version) => {
+                if !self.shared.stats.engine_up.swap(true, Ordering::Relaxed) {
+                    tracing::info!(address = self.address, engine = version, "Docker engine reached");
+                }
+                self.subscribed = Instant::now();
+                self.reconcile().await
+            }
+            Err(error) => {
+                self.on_outage(&error);
+                Ok(())
+            }
+        }
+    }
+
+    async fn try_connect(&mut self) -> Result<String, EngineError> {
+        let engine = match &self.engine {
+            Some(engine) => engine.clone(),
+            None => Engine::new(&self.address)?,
+        };
+        let version = engine.version().await?;
+        self.events = Some(engine.events(time::now() - EVENTS_OVERLAP_NANOS));
+        self.engine = Some(engine);
+        Ok(version)
+    }
+
+    /// The engine stops, or something between cuts what is quiet. Only where that comes at once again is it an outage.
+    fn on_events_end(&mut self, error: &EngineError) {
+        if self.subscribed.elapsed() < STEADY {
+            self.on_outage(error);
+            return;
+        }
+        tracing::debug!(%error, "the engine's events ended");
+        self.events = None;
+        self.told = false;
+        self.pause = CONNECT_PAUSE_FIRST;
+        self.retry = Instant::now();
+    }
+
+    fn on_outage(&mut self, error: &EngineError) {
+        self.events = None;
+        self.shared.stats.engine_up.store(false, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(address = self.address, %error, "no answer from the Docker engine: trying again until there is one");
+        }
+        self.retry = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
+    /// Compares what the engine has with what is known, and has every task look after its container.
+    async fn reconcile(&mut self) -> Result<(), Error> {
+        let Some(engine) = self.engine.clone() else { return Ok(()) };
+        let listed = match engine.list().await {
+            Ok(listed) => listed,
+            Err(error) => {
+                self.on_outage(&error);
+                return Ok(());
+            }
+        };
+        let listed: Vec<Candidate> = listed.into_iter().filter_map(Candidate::of_summary).collect();
+        self.known
+            .retain(|id, known| matches!(known, Known::Read(_)) || listed.iter().any(|candidate| candidate.id == *id));
+        for known in self.known.values() {
+            hint(known, Signal::Look);
+        }
+        for candidate in listed {
+            self.ensure(candidate).await?;
+        }
+        self.end_unlisted(&engine).await
+    }
+
+    /// Ends the origins of earlier runs whose container the engine no longer has, or that is no longer selected.
+    async fn end_unlisted(&mut self, engine: &Engine) -> Result<(), Error> {
+        for (id, origins) in std::mem::take(&mut self.live) {
+            if !matches!(self.known.get(&id), Some(Known::Left)) {
+                match engine.inspect(&id).await {
+                    Ok(None) => self.note_gone(&id, &origins),
+                    Ok(Some(_)) | Err(_) => {
+                        self.live.insert(id, origins);
+                        continue;
+                    }
+                }
+            }
+            for origin in origins.into_iter().filter(|origin| !origin.ended) {
+                let position = Position::decode(&origin.position).unwrap_or_default();
+                let last = Begin { info: origin.info, position, counters: origin.counters };
+                self.shared.appender.append(last.section(true)).await.map_err(|_| Error::BufferClosed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_gone(&self, id: &str, origins: &[LiveOrigin]) {
+        for origin in origins.iter().filter(|origin| !origin.ended) {
+            let position = Position::decode(&origin.position).unwrap_or_default();
+            if position.at_end {
+                continue;
+            }
+            let after = position.anchor.map(|anchor| anchor.time);
+            let stream = Descriptor::decode(&origin.info.descriptor).map(|descriptor| descriptor.stream);
+            tracing::warn!(
+                id,
+                stream = stream.map(super::Stream::name),
+                after = after.map(time::rfc3339),
+                "the container was removed while nobody listened: lines may be missing"
+            );
+            let gap = Gap { container: id.to_owned(), name: String::new(), stream, reason: GapReason::Gone, after };
+            self.shared.stats.add_gap(gap);
+        }
+    }
+
+    /// Makes sure that a container is read where it is selected.
+    async fn ensure(&mut self, candidate: Candidate) -> Result<(), Error> {
+        if self.known.contains_key(&candidate.id) {
+            return Ok(());
+        }
+        let Some(engine) = self.engine.clone() else { return Ok(()) };
+        if self.own.is(&candidate.id) {
+            self.known.insert(candidate.id, Known::Left);
+            return Ok(());
+        }
+        if self.tasks.len() >= CONTAINERS_MAX {
+            if !std::mem::replace(&mut self.told_full, true) {
+                tracing::warn!(most = CONTAINERS_MAX, "too many containers: further ones wait until one is removed");
+            }
+            return Ok(());
+        }
+        // The list and the events may name the image by its id; what it was asked for stands here only.
+        let container = match engine.inspect(&candidate.id).await {
+            Ok(Some(inspected)) => Container::of_inspect(&candidate.id, inspected),
+            Ok(None) => {
+                self.note_missed(&candidate);
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::debug!(id = candidate.id, %error, "container could not be inspected");
+                return Ok(());
+            }
+        };
+        if !container.candidate.is_selected(&self.shared.options) {
+            self.known.insert(candidate.id, Known::Left);
+            return Ok(());
+        }
+        self.spawn(engine, container).await
+    }
+
+    async fn spawn(&mut self, engine: Engine, container: Container) -> Result<(), Error> {
+        let id = container.candidate.id.clone();
+        let live = self.live.remove(&id).unwrap_or_default();
+        let (sender, signals) = mpsc::channel(SIGNALS_MAX);
+        let reader = Reader::new(Arc::clone(&self.shared), engine, container, live, signals).await?;
+        let task_id = id.clone();
+        let task = self.tasks.spawn(async move { (task_id, reader.run().await) });
+        self.task_of.insert(task.id(), id.clone());
+        self.known.insert(id, Known::Read(sender));
+        Ok(())
+    }
+
+    /// A container that was gone before it could be asked about.
+    fn note_missed(&self, candidate: &Candidate) {
+        let before = self.live.contains_key(&candidate.id);
+        if before || !candidate.is_selected(&self.shared.options) {
+            return;
+        }
+        tracing::warn!(
+            container = candidate.name,
+            id = candidate.id,
+            "the container was removed before it could be read: its lines are missing"
+        );
+        let (container, name) = (candidate.id.clone(), candidate.name.clone());
+        let gap = Gap { container, name, stream: None, reason: GapReason::Gone, after: None };
+        self.shared.stats.add_gap(gap);
+    }
+
+    async fn on_event(&mut self, event: EventMessage) -> Result<(), Error> {
+        let Some(actor) = event.actor else { return Ok(()) };
+        let Some(id) = actor.id else { return Ok(()) };
+        let signal = match event.action.as_deref() {
+            Some("create" | "start") => {
+                let candidate = Candidate::of_event(id.clone(), actor.attributes.unwrap_or_default());
+                self.ensure(candidate).await?;
+                Signal::Started
+            }
+            Some("die" | "died") => Signal::Died,
+            _ => Signal::Look,
+        };
+        if let Some(known) = self.known.get(&id) {
+            hint(known, signal);
+        }
+        Ok(())
+    }
+
+    fn on_task_end(&mut self, ended: Result<(Id, Ended), JoinError>) -> Result<(), Error> {
+        match ended {
+            Ok((task, (id, result))) => {
+                self.task_of.remove(&task);
+                self.known.remove(&id);
+                self.told_full = false;
+                result
+            }
+            Err(error) => {
+                // Never expected. Its origins stay as they are in the log; the next start reads on from there.
+                let id = self.task_of.remove(&error.id());
+                tracing::error!(id, %error, "the task of a container failed: it is not read until the next start");
+                if let Some(id) = id {
+                    self.known.insert(id, Known::Left);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The last discovery of a drain. An engine that was never reached gets a moment to answer.
+    async fn discover(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        let patience = Instant::now() + ENGINE_WAIT;
+        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+        while self.events.is_none() && Instant::now() < until {
+            sleep_until(self.retry.min(until)).await;
+            self.connect().await?;
+        }
+        if self.events.is_some() { self.reconcile().await } else { Ok(()) }
+    }
+
+    /// Tells every task its target.
+    fn targets(&self, settle: Duration, deadline: Option<Instant>) -> Vec<impl Future<Output = Left> + use<>> {
+        let senders = self.known.values().filter_map(|known| match known {
+            Known::Read(sender) => Some(sender.clone()),
+            Known::Left => None,
+        });
+        let told = senders.map(|sender| async move {
+            let (done, left) = oneshot::channel();
+            // A task that has ended meanwhile has nothing left.
+            if sender.send(Signal::Drain(Target { settle, deadline, done })).await.is_err() {
+                return Left::default();
+            }
+            left.await.unwrap_or_default()
+        });
+        told.collect()
+    }
+}
+
+/// Waits for all targets, until the deadline. What did not answer by then counts as one byte left: how many it is, is unknown.
+async fn drained(targets: Vec<impl Future<Output = Left>>, deadline: Option<Instant>) -> Drained {
+    let mut open = targets.len() as u64;
+    let mut waiting: FuturesUnordered<_> = targets.into_iter().collect();
+    let mut sum = Drained::default();
+    let answers = async {
+        while let Some(left) = waiting.next().await {
+            open -= 1;
+            sum.origins += left.origins;
+            sum.left_bytes += left.bytes;
+        }
+    };
+    match deadline {
+        // The tasks give up at the deadline themselves and answer right after it.
+        Some(deadline) => {
+            if timeout_at(deadline + ANSWER_GRACE, answers).await.is_err() {
+                tracing::warn!(containers = open, "the deadline passed before these containers' logs were taken up");
+            }
+        }
+        None => answers.await,
+    }
+    sum.left_bytes += open;
+    sum
+}
+
+/// How long after the deadline the tasks' answers are waited for.
+const ANSWER_GRACE: Duration = Duration::from_millis(500);
+
+/// Tells a task without waiting: where its queue is full it has a look ahead of it anyway.
+fn hint(known: &Known, signal: Signal) {
+    if let Known::Read(sender) = known
+        && let Err(error) = sender.try_send(signal)
+    {
+        tracing::trace!(%error, "hint dropped");
+    }
+}
+
+/// The next event; never, where there is no subscription.
+async fn next_event(events: &mut Option<Streamed<EventMessage>>) -> Result<EventMessage, EngineError> {
+    match events {
+        None => pending().await,
+        Some(stream) => match stream.next().await {
+            Some(event) => event,
+            None => Err(EngineError::Unreachable("the engine ended its events".to_owned())),
+        },
+    }
+}

@@ -1,0 +1,120 @@
+//! The Docker source: every line of every selected container, by the engine's API. Reads logs, changes nothing.
+//!
+//! ```text
+//! containers   events, list, reconcile ─▶ one task a container (reader) ─▶ raw log stream (engine)
+//! reader       follow, read to the end after the exit, idle, gone        ─▶ entries (frame, timestamp)
+//! tracks       stdout and stderr: one origin each (stream, position)     ─▶ ingest ─▶ buffer
+//! ```
+//!
+//! - **Events are hints.** Every task looks for itself what its container does; a list from time to time finds what the
+//!   events did not say (their ring holds 256, and is empty after a restart of the engine).
+//! - **One way of reading is the truth for a container at any time**: `logs` with timestamps, from a position on. Whatever
+//!   ends a stream (an exit, a restart, a proxy, a full buffer), the next reading goes on by position, see
+//!   [`position`].
+//! - **Reading never waits on a sink.** Where the buffer is full the stream is let go and asked for again later: a client
+//!   that stays attached and does not read makes the engine skip lines.
+//! - **A drain's target** is what the log holds when it is asked for: each container is read to its end without follow,
+//!   by a request that begins after the drain does.
+
+mod container;
+mod containers;
+mod engine;
+mod frame;
+pub mod options;
+pub mod position;
+mod reader;
+mod reading;
+mod stats;
+mod stream;
+mod timestamp;
+mod tracks;
+
+use std::io;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::sync::{Semaphore, mpsc};
+
+pub use engine::AddressError;
+pub use frame::{Damage, Decoder, ENTRY_MAX_BYTES, Entry, Stream};
+pub use options::{ColumnFrom, Host, Options, Select};
+pub use stats::{GAPS_MAX, Gap, GapReason, Stats};
+pub use timestamp::parse as parse_timestamp;
+
+use crate::buffer::{Appender, LiveOrigin};
+use crate::ingest;
+use crate::source::{Control, RunColumns};
+
+/// Most logs that are followed at a time, one connection each; further running containers wait for a place.
+pub const FOLLOWS_MAX: usize = 512;
+
+/// Most logs that are read to their end at a time, one connection each.
+pub const READINGS_MAX: usize = 32;
+
+/// Most containers that are known at a time, running or not; further ones wait until one is removed.
+pub const CONTAINERS_MAX: usize = 16_384;
+
+/// What a Docker source needs.
+pub struct Setup {
+    pub options: Options,
+    pub run: RunColumns,
+    pub appender: Appender,
+    /// Origins of this source (see [`owner`]) that the buffer holds.
+    pub live: Vec<LiveOrigin>,
+    pub control: mpsc::Receiver<Control>,
+    pub stats: Arc<Stats>,
+}
+
+/// Why the source ended on its own.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("the buffer has stopped")]
+    BufferClosed,
+    #[error("no random bytes for the id of an origin: {0}")]
+    Random(#[source] io::Error),
+}
+
+/// What the tasks of one source share.
+struct Shared {
+    options: Options,
+    ingest: Arc<ingest::Options>,
+    run: RunColumns,
+    appender: Appender,
+    stats: Arc<Stats>,
+    follows: Semaphore,
+    readings: Semaphore,
+}
+
+/// Whether a Docker source wrote this descriptor of an origin.
+pub fn owns(descriptor: &[u8]) -> bool {
+    container::Descriptor::decode(descriptor).is_some()
+}
+
+/// Name of the Docker source that wrote this descriptor; `None` where none did.
+pub fn owner(descriptor: &[u8]) -> Option<String> {
+    container::Descriptor::decode(descriptor).map(|descriptor| descriptor.source)
+}
+
+/// Reads until [`Control::Stop`], or until the senders of `control` are gone.
+///
+/// # Errors
+/// [`Error`]. An engine that is absent is none: it is waited for.
+pub async fn run(setup: Setup) -> Result<(), Error> {
+    containers::run(setup).await
+}
+
+/// Asks the engine for its version, for `check --online`.
+///
+/// # Errors
+/// What answered, or did not, and what to do, in one line.
+pub async fn probe(options: &Options) -> Result<String, String> {
+    let host = std::env::var("DOCKER_HOST").ok();
+    let address = engine::address(&options.host, host.as_deref()).map_err(|error| error.to_string())?;
+    let asked = async { engine::Engine::new(&address)?.version().await };
+    match asked.await {
+        Ok(version) => Ok(format!("{address} answers, API {version}")),
+        Err(error) => Err(format!("{address}: {error}")),
+    }
+}

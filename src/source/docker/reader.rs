@@ -1,0 +1,478 @@
+//! The task of one container: follows its log, reads it to the end after it stopped, and waits for its next run.
+//!
+//! ```text
+//!            ┌────────── running ──────────┐
+//!            ▼                             │
+//!         follow ──end of stream, error──▶ look ──not running──▶ read to the end ──▶ idle ──started, changed──▶ look
+//!                                           └──no such container──▶ end of the origins
+//! ```
+//!
+//! The end of a stream proves nothing: the engine ends it on an exit, on its own restart, and a proxy when it is quiet for
+//! long. What the engine says about the container decides. A reading that begins after the engine said that the container
+//! does not run has all of its log, an unterminated last line too.
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::container::{Container, Life};
+use super::engine::{Engine, EngineError};
+use super::frame::{Damage, Decoder};
+use super::reading::{ReadEnd, Reading};
+use super::stats::{Counted, GapReason};
+use super::tracks::Tracks;
+use super::{Error, Shared};
+use crate::buffer::LiveOrigin;
+use crate::ingest::Flush;
+
+/// How long after its `die` event the stream of a container may stay open.
+const DIE_GRACE: Duration = Duration::from_secs(15);
+
+/// Pauses before a failed reading is tried again: the first, and the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How often a place among the followed containers is tried for again, while there are too many.
+const PERMIT_POLL: Duration = Duration::from_secs(1);
+
+/// How often a full buffer is looked at again.
+const ROOM_POLL: Duration = Duration::from_millis(200);
+
+/// After so many refusals in a row the log counts as unreadable until the container's next run.
+const REFUSALS_MAX: u32 = 8;
+
+/// How long a drain waits for an engine that does not answer.
+pub(super) const ENGINE_WAIT: Duration = Duration::from_secs(10);
+
+/// What the source tells a container's task. All but `Drain` are hints: it looks for itself.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// The container was started.
+    Started,
+    /// It ended; its stream should, too.
+    Died,
+    /// Events may have been missed.
+    Look,
+    Drain(Target),
+}
+
+/// One container's part of a drain.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) settle: Duration,
+    pub(super) deadline: Option<Instant>,
+    pub(super) done: oneshot::Sender<Left>,
+}
+
+/// What a container's task could not do of a drain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Left {
+    pub(super) origins: u64,
+    pub(super) bytes: u64,
+}
+
+/// What to do next.
+#[derive(Debug)]
+enum Next {
+    Look,
+    Follow,
+    /// Read to the end: the container did not run when the engine was asked.
+    Rest(Life),
+    Idle(Life),
+    Gone,
+    /// The source has ended.
+    Stop,
+}
+
+/// The task of one container.
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    engine: Engine,
+    id: String,
+    terminal: bool,
+    tracks: Tracks,
+    signals: mpsc::Receiver<Signal>,
+    pause: Duration,
+    refusals: u32,
+    /// Consumed bytes when the present reading was opened.
+    opened_at: u64,
+    /// The last stream ended at once: to be asked for again after a pause only, where the container runs.
+    fruitless: bool,
+    /// Consumed bytes where the engine's stream was last found damaged.
+    damaged_at: Option<u64>,
+    /// The end of the log was not reached since the container was last known to run.
+    unread: bool,
+    /// The gap of a log that cannot be read has been noted.
+    unreadable: bool,
+}
+
+impl Reader {
+    pub(super) async fn new(
+        shared: Arc<Shared>,
+        engine: Engine,
+        container: Container,
+        live: Vec<LiveOrigin>,
+        signals: mpsc::Receiver<Signal>,
+    ) -> Result<Reader, Error> {
+        let (id, terminal) = (container.candidate.id.clone(), container.terminal);
+        let tracks = Tracks::resume(Arc::clone(&shared), container, live).await?;
+        Ok(Reader {
+            shared,
+            engine,
+            id,
+            terminal,
+            tracks,
+            signals,
+            pause: PAUSE_FIRST,
+            refusals: 0,
+            opened_at: 0,
+            fruitless: false,
+            damaged_at: None,
+            unread: true,
+            unreadable: false,
+        })
+    }
+
+    /// Until the container is gone or the source ends.
+    ///
+    /// # Errors
+    /// [`Error`]: the buffer has stopped.
+    pub(super) async fn run(mut self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let _counted = Counted::new(&shared.stats.containers);
+        let mut next = Next::Look;
+        loop {
+            next = match next {
+                Next::Look => self.look().await?,
+                Next::Follow => self.follow(&shared).await?,
+                Next::Rest(life) => self.rest(life).await?,
+                Next::Idle(life) => self.idle(life).await?,
+                Next::Gone => {
+                    if self.unread && !self.tracks.are_at_end() && !self.unreadable {
+                        self.tracks.gap(None, GapReason::Gone);
+                    }
+                    return self.tracks.end().await;
+                }
+                Next::Stop => return Ok(()),
+            };
+        }
+    }
+
+    /// Asks the engine what the container does.
+    async fn look(&mut self) -> Result<Next, Error> {
+        match self.engine.inspect(&self.id).await {
+            Ok(None) => Ok(Next::Gone),
+            Ok(Some(inspected)) => {
+                let life = Life::of_inspect(&inspected);
+                if !life.running {
+                    return Ok(Next::Rest(life));
+                }
+                if std::mem::take(&mut self.fruitless) {
+                    return self.back_off(Next::Follow).await;
+                }
+                Ok(Next::Follow)
+            }
+            Err(error) => {
+                tracing::debug!(id = self.id, %error, "container could not be inspected");
+                self.back_off(Next::Look).await
+            }
+        }
+    }
+
+    async fn follow(&mut self, shared: &Shared) -> Result<Next, Error> {
+        self.unread = true;
+        let Ok(_permit) = shared.follows.try_acquire() else { return self.wait(PERMIT_POLL, Next::Follow).await };
+        if !shared.appender.docker_may_read() {
+            return self.wait(ROOM_POLL, Next::Follow).await;
+        }
+        let _following = Counted::new(&shared.stats.following);
+        let mut reading = self.open(true);
+        let mut overdue: Option<Instant> = None;
+        // One timer for all that is due, set anew only where that changes: this loop turns once a line.
+        let (mut timer, mut due) = (pin!(sleep(Duration::ZERO)), None);
+        let end = loop {
+            let next_due = [self.tracks.due(), overdue].into_iter().flatten().min();
+            if let Some(next_due) = next_due.filter(|next| Some(*next) != due) {
+                timer.as_mut().reset(next_due);
+            }
+            due = next_due;
+            tokio::select! {
+                signal = self.signals.recv() => match signal {
+                    None => return Ok(Next::Stop),
+                    Some(Signal::Drain(target)) => {
+                        drop(reading);
+                        self.drain(target).await?;
+                        return Ok(Next::Look);
+                    }
+                    Some(Signal::Died) => overdue = Some(Instant::now() + DIE_GRACE),
+                    Some(Signal::Started) => overdue = None,
+                    Some(Signal::Look) => {}
+                },
+                bytes = reading.next() => match bytes {
+                    Ok(bytes) => if let Some(end) = self.absorb(&mut reading, &bytes).await? {
+                        break end;
+                    },
+                    Err(end) => break end,
+                },
+                () = timer.as_mut(), if due.is_some() => {
+                    let now = Instant::now();
+                    due = None;
+                    self.tracks.on_due(now).await?;
+                    if overdue.is_some_and(|at| at <= now) {
+                        tracing::debug!(id = self.id, "the stream did not end with its container");
+                        break ReadEnd::Overdue;
+                    }
+                }
+            }
+        };
+        self.after_reading(&mut reading, &end).await?;
+        drop(reading);
+        match end {
+            ReadEnd::Eof | ReadEnd::Overdue => Ok(Next::Look),
+            ReadEnd::Full => self.wait(ROOM_POLL, Next::Follow).await,
+            ReadEnd::Failed(error) => self.failed(error).await,
+        }
+    }
+
+    async fn rest(&mut self, life: Life) -> Result<Next, Error> {
+        match self.read_to_end(None).await? {
+            ReadEnd::Eof => {
+                self.tracks.rest().await?;
+                Ok(Next::Idle(life))
+            }
+            ReadEnd::Full | ReadEnd::Overdue => self.wait(ROOM_POLL, Next::Look).await,
+            ReadEnd::Failed(error) => self.failed(error).await,
+        }
+    }
+
+    /// Waits until the container runs again, has run, or is gone.
+    async fn idle(&mut self, life: Life) -> Result<Next, Error> {
+        loop {
+            let signal = self.signals.recv().await;
+            let drain = match signal {
+                None => return Ok(Next::Stop),
+                Some(Signal::Drain(target)) => Some(target),
+                Some(Signal::Started) => return Ok(Next::Look),
+                Some(Signal::Died | Signal::Look) => None,
+            };
+            let now = match self.engine.inspect(&self.id).await {
+                Ok(None) => Some(Next::Gone),
+                Ok(Some(inspected)) if Life::of_inspect(&inspected) == life => None,
+                Ok(Some(_)) => Some(Next::Look),
+                Err(_) => None,
+            };
+            match (drain, now) {
+                (Some(target), Some(Next::Look)) => {
+                    self.drain(target).await?;
+                    return Ok(Next::Look);
+                }
+                (Some(target), now) => {
+                    self.answer(target);
+                    if let Some(next) = now {
+                        return Ok(next);
+                    }
+                }
+                (None, Some(next)) => return Ok(next),
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn open(&mut self, follow: bool) -> Reading {
+        let since = self.tracks.since();
+        self.opened_at = self.tracks.consumed();
+        tracing::debug!(id = self.id, follow, since, "reading the container's log");
+        Reading::new(self.engine.logs(&self.id, since, follow), Decoder::new(self.terminal), since)
+    }
+
+    /// Takes up the entries that `bytes` make whole; gives the end of the reading where it cannot go on.
+    async fn absorb(&mut self, reading: &mut Reading, bytes: &[u8]) -> Result<Option<ReadEnd>, Error> {
+        if let Some(since) = reading.begin() {
+            // Only now: where the engine gives nothing any more, what is held back is the last that there is.
+            self.tracks.rewind(since);
+        }
+        self.tracks.count_read(bytes.len());
+        reading.decoder.push(bytes);
+        loop {
+            match reading.decoder.next_entry() {
+                Ok(Some(entry)) => self.tracks.take(entry).await?,
+                Ok(None) => break,
+                Err(damage) => return Ok(Some(self.damaged(&damage))),
+            }
+        }
+        Ok((!self.shared.appender.docker_may_read()).then_some(ReadEnd::Full))
+    }
+
+    /// The engine's stream cannot be read on. It is read again by position; the gap is noted once for each place.
+    fn damaged(&mut self, damage: &Damage) -> ReadEnd {
+        let place = Some(self.tracks.consumed());
+        if self.damaged_at != place {
+            self.damaged_at = place;
+            self.tracks.gap(None, GapReason::BrokenOff);
+        }
+        ReadEnd::Failed(EngineError::Unreachable(damage.to_string()))
+    }
+
+    async fn after_reading(&mut self, reading: &mut Reading, end: &ReadEnd) -> Result<(), Error> {
+        if matches!(end, ReadEnd::Eof) {
+            self.unread = false;
+            if let Some(entry) = reading.decoder.last_entry() {
+                self.tracks.take(entry).await?;
+            }
+        } else {
+            self.shared.stats.reconnects.fetch_add(1, Ordering::Relaxed);
+        }
+        self.tracks.feed_all(Flush::No).await?;
+        self.fruitless = self.tracks.consumed() == self.opened_at;
+        if !self.fruitless {
+            self.pause = PAUSE_FIRST;
+            self.refusals = 0;
+        }
+        Ok(())
+    }
+
+    /// Reads what the log holds now. What is left unconsumed then is an open group or an unterminated line.
+    async fn read_to_end(&mut self, deadline: Option<Instant>) -> Result<ReadEnd, Error> {
+        if !self.shared.appender.docker_may_read() {
+            return Ok(ReadEnd::Full);
+        }
+        let shared = Arc::clone(&self.shared);
+        let _permit = tokio::select! {
+            permit = shared.readings.acquire() => permit,
+            () = at(deadline) => return Ok(ReadEnd::Overdue),
+        };
+        let mut reading = self.open(false);
+        let end = loop {
+            tokio::select! {
+                bytes = reading.next() => match bytes {
+                    Ok(bytes) => if let Some(end) = self.absorb(&mut reading, &bytes).await? {
+                        break end;
+                    },
+                    Err(end) => break end,
+                },
+                () = at(deadline) => break ReadEnd::Overdue,
+            }
+        };
+        self.after_reading(&mut reading, &end).await?;
+        Ok(end)
+    }
+
+    /// A drain's part: the log as it is now is its target. A reading without follow that begins after the drain was asked
+    /// for has, at its end, every line that the engine had then.
+    async fn drain(&mut self, target: Target) -> Result<(), Error> {
+        let patience = Instant::now() + ENGINE_WAIT;
+        let is_past = |instant: Option<Instant>| instant.is_some_and(|instant| Instant::now() >= instant);
+        let mut unchanged = None;
+        loop {
+            match self.read_to_end(target.deadline).await? {
+                ReadEnd::Eof => {}
+                ReadEnd::Overdue => {
+                    self.tracks.feed_all(Flush::All).await?;
+                    break;
+                }
+                ReadEnd::Full if !is_past(target.deadline) => {
+                    sleep(ROOM_POLL).await;
+                    continue;
+                }
+                ReadEnd::Failed(EngineError::Unreachable(_))
+                    if !is_past(Some(patience)) && !is_past(target.deadline) =>
+                {
+                    sleep(ROOM_POLL).await;
+                    continue;
+                }
+                end => {
+                    tracing::warn!(id = self.id, reason = %end, "the container's log was not read to its end");
+                    break;
+                }
+            }
+            self.tracks.feed_all(Flush::Group).await?;
+            if self.tracks.held() == 0 {
+                break;
+            }
+            // An unterminated line: taken as it is once it stayed as it is, or time is up.
+            let end = Some(self.tracks.read_end());
+            if unchanged != end && !is_past(target.deadline) {
+                unchanged = end;
+                let settled = Instant::now() + target.settle;
+                sleep_until(target.deadline.map_or(settled, |deadline| deadline.min(settled))).await;
+                if !is_past(target.deadline) {
+                    continue;
+                }
+            }
+            self.tracks.feed_all(Flush::All).await?;
+            break;
+        }
+        self.answer(target);
+        Ok(())
+    }
+
+    fn answer(&self, target: Target) {
+        let left = Left { origins: self.tracks.origins(), bytes: self.tracks.held() };
+        if target.done.send(left).is_err() {
+            tracing::debug!(id = self.id, "the drain was over before this container");
+        }
+    }
+
+    /// The engine did not give the log.
+    async fn failed(&mut self, error: EngineError) -> Result<Next, Error> {
+        let EngineError::Refused { status, ref message } = error else {
+            tracing::debug!(id = self.id, %error, "the container's log broke off");
+            return self.back_off(Next::Look).await;
+        };
+        if status == 404 {
+            return Ok(Next::Gone);
+        }
+        self.refusals = self.refusals.saturating_add(1);
+        let by_driver = status == 501 || message.contains("does not support reading");
+        if !by_driver && self.refusals < REFUSALS_MAX {
+            tracing::debug!(id = self.id, %error, "the engine refused the container's log");
+            return self.back_off(Next::Look).await;
+        }
+        if !self.unreadable {
+            self.unreadable = true;
+            tracing::warn!(id = self.id, %error, "the engine does not give the container's log");
+            self.tracks.gap(None, GapReason::Unreadable);
+        }
+        self.refusals = 0;
+        let life = match self.engine.inspect(&self.id).await {
+            Ok(None) => return Ok(Next::Gone),
+            Ok(Some(inspected)) => Life::of_inspect(&inspected),
+            Err(_) => return self.back_off(Next::Look).await,
+        };
+        Ok(Next::Idle(life))
+    }
+
+    /// Waits longer each time, until a reading brings bytes.
+    async fn back_off(&mut self, next: Next) -> Result<Next, Error> {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(PAUSE_MAX);
+        self.wait(pause, next).await
+    }
+
+    /// Waits, or until something happens to the container.
+    async fn wait(&mut self, pause: Duration, next: Next) -> Result<Next, Error> {
+        let signal = tokio::time::timeout(pause, self.signals.recv()).await;
+        match signal {
+            Err(_) | Ok(Some(Signal::Died)) => Ok(next),
+            Ok(None) => Ok(Next::Stop),
+            Ok(Some(Signal::Started | Signal::Look)) => Ok(Next::Look),
+            Ok(Some(Signal::Drain(target))) => {
+                self.drain(target).await?;
+                Ok(Next::Look)
+            }
+        }
+    }
+}
+
+/// At `instant`; never, where there is none.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,104 @@
+//! What a running Docker source knows about itself, for reports and status. Numbers and known gaps, no lines.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::frame::Stream;
+use crate::record::Nanos;
+
+/// Most gaps that are kept one by one; further ones are only counted.
+pub const GAPS_MAX: usize = 1_000;
+
+/// Why lines of a container may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// The engine no longer has the line at which reading would go on: its log was rotated or cut.
+    Rotated,
+    /// The container was removed before its log was read to the end.
+    Gone,
+    /// The log cannot be read: its driver does not allow it, or the engine refuses again and again.
+    Unreadable,
+    /// The engine broke the log off in the middle.
+    BrokenOff,
+}
+
+/// Lines that may be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub container: String,
+    pub name: String,
+    /// `None`: both.
+    pub stream: Option<Stream>,
+    pub reason: GapReason,
+    /// Time of the last line that was taken up before it; `None`: there was none.
+    pub after: Option<Nanos>,
+}
+
+/// Shared by the source and whoever reports on it.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub(super) engine_up: AtomicBool,
+    pub(super) containers: AtomicU64,
+    pub(super) following: AtomicU64,
+    pub(super) read_bytes: AtomicU64,
+    pub(super) reconnects: AtomicU64,
+    gaps_total: AtomicU64,
+    gaps: Mutex<Vec<Gap>>,
+}
+
+impl Stats {
+    /// The engine answered when it was last asked.
+    pub fn engine_up(&self) -> bool {
+        self.engine_up.load(Ordering::Relaxed)
+    }
+
+    /// Containers that are selected and that the engine knows.
+    pub fn containers(&self) -> u64 {
+        self.containers.load(Ordering::Relaxed)
+    }
+
+    /// Containers whose log is being followed.
+    pub fn following(&self) -> u64 {
+        self.following.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the engine sent as logs, repeated readings included.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Readings that were begun again after they broke off or had to be let go.
+    pub fn reconnects(&self) -> u64 {
+        self.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// Gaps so far, and the first [`GAPS_MAX`] of them.
+    pub fn gaps(&self) -> (u64, Vec<Gap>) {
+        let kept = self.gaps.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        (self.gaps_total.load(Ordering::Relaxed), kept)
+    }
+
+    pub(super) fn add_gap(&self, gap: Gap) {
+        self.gaps_total.fetch_add(1, Ordering::Relaxed);
+        let mut gaps = self.gaps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if gaps.len() < GAPS_MAX {
+            gaps.push(gap);
+        }
+    }
+}
+
+/// Counts one up while it lives.
+pub(super) struct Counted<'a>(&'a AtomicU64);
+
+impl<'a> Counted<'a> {
+    pub(super) fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

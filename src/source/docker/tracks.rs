@@ -1,0 +1,346 @@
+//! Both streams of one container: finds or makes their origins, and appends what ingest makes of them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::time::{Duration, Instant};
+
+use super::container::{Container, Descriptor};
+use super::frame::{Entry, Stream};
+use super::position::{self, Position};
+use super::stats::{Gap, GapReason};
+use super::stream::{Admitted, Begin, Fresh, Track};
+use super::{Error, Shared};
+use crate::buffer::{LiveOrigin, OriginInfo, Section};
+use crate::ingest::{Flush, Ingest};
+use crate::record::{Constants, Counters, Nanos, OriginId, time};
+use crate::source::READ_BYTES;
+
+/// Lines wait this long for further ones, to be taken up together: the engine sends each on its own.
+const LINGER: Duration = Duration::from_millis(20);
+
+const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+/// The streams of one container, each from its first line on.
+pub(super) struct Tracks {
+    shared: Arc<Shared>,
+    container: Container,
+    stdout: Option<Track>,
+    stderr: Option<Track>,
+    /// When ingest is to be asked about what was pushed.
+    feed_at: Option<Instant>,
+}
+
+impl Tracks {
+    /// Goes on with the origins of this container that the log holds.
+    ///
+    /// # Errors
+    /// [`Error`]: the buffer has stopped, or there are no random ids.
+    pub(super) async fn resume(
+        shared: Arc<Shared>,
+        container: Container,
+        live: Vec<LiveOrigin>,
+    ) -> Result<Self, Error> {
+        let mut tracks = Tracks { shared, container, stdout: None, stderr: None, feed_at: None };
+        for stream in STREAMS {
+            let mine = |origin: &&LiveOrigin| {
+                Descriptor::decode(&origin.info.descriptor).is_some_and(|descriptor| descriptor.stream == stream)
+            };
+            // An ended one still says how far the stream was taken up, where there is none after it.
+            let how_far = |origin: &&LiveOrigin| {
+                (!origin.ended, Position::decode(&origin.position).map(|position| position.bytes))
+            };
+            let found = live.iter().filter(mine).max_by_key(how_far);
+            if let Some(found) = found {
+                tracks.resume_stream(stream, found).await?;
+            }
+        }
+        Ok(tracks)
+    }
+
+    async fn resume_stream(&mut self, stream: Stream, found: &LiveOrigin) -> Result<(), Error> {
+        let Some(position) = Position::decode(&found.position) else {
+            tracing::warn!(
+                container = self.container.candidate.name,
+                stream = stream.name(),
+                "the position of this stream cannot be read: it is read from the start of the engine's log under a new origin"
+            );
+            return Ok(());
+        };
+        let constants = self.constants(stream, found.info.id);
+        let same_run = run_id(&found.info.constants) == constants.run_id();
+        if !found.ended && same_run {
+            let info = if found.info.constants == constants.members() {
+                Arc::clone(&found.info)
+            } else {
+                self.info(stream, found.info.id, &constants)
+            };
+            let begin = Begin { info, position, counters: found.counters.clone() };
+            *self.slot(stream) = Some(self.track(begin, constants, true));
+            return Ok(());
+        }
+        if !found.ended {
+            let old = Begin { info: Arc::clone(&found.info), position, counters: found.counters.clone() };
+            self.append(old.section(true)).await?;
+        }
+        let (begin, constants) = self.new_origin(stream, Position { at_end: false, ..position })?;
+        // Said at once: the old one may retire before the stream has another line.
+        self.append(begin.section(false)).await?;
+        *self.slot(stream) = Some(self.track(begin, constants, true));
+        Ok(())
+    }
+
+    fn constants(&self, stream: Stream, id: OriginId) -> Constants {
+        self.container.constants(&self.shared.options, &self.shared.run, stream, id)
+    }
+
+    fn info(&self, stream: Stream, id: OriginId, constants: &Constants) -> Arc<OriginInfo> {
+        let descriptor = Descriptor {
+            source: self.shared.options.name.to_string(),
+            container: self.container.candidate.id.clone(),
+            stream,
+        };
+        Arc::new(OriginInfo { id, descriptor: descriptor.encode(), constants: constants.members().to_vec() })
+    }
+
+    fn new_origin(&self, stream: Stream, position: Position) -> Result<(Begin, Constants), Error> {
+        let id = OriginId::random().map_err(Error::Random)?;
+        let constants = self.constants(stream, id);
+        let info = self.info(stream, id, &constants);
+        Ok((Begin { info, position, counters: Counters::default() }, constants))
+    }
+
+    fn ingest(&self, begin: &Begin, constants: Constants) -> Ingest {
+        let options = Arc::clone(&self.shared.ingest);
+        Ingest::new(options, Arc::clone(&begin.info), constants, begin.position.bytes, begin.counters.clone())
+            .with_default_logger(self.container.logger())
+    }
+
+    /// A track that skips nothing; the next [`Self::rewind`] sets it right for its reading.
+    fn track(&self, begin: Begin, constants: Constants, known: bool) -> Track {
+        let ingest = self.ingest(&begin, constants);
+        Track::new(begin, ingest, None, known)
+    }
+
+    fn slot(&mut self, stream: Stream) -> &mut Option<Track> {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn get(&self, stream: Stream) -> Option<&Track> {
+        match stream {
+            Stream::Stdout => self.stdout.as_ref(),
+            Stream::Stderr => self.stderr.as_ref(),
+        }
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Track> {
+        STREAMS.into_iter().filter_map(|stream| self.get(stream))
+    }
+
+    /// From when on a new reading has to ask; `None`: from the start.
+    pub(super) fn since(&self) -> Option<Nanos> {
+        let [stdout, stderr] = STREAMS.map(|stream| self.get(stream).map(Track::position));
+        position::since(stdout, stderr, time::now())
+    }
+
+    /// A new reading begins, asked for since then: what was read and not consumed comes again.
+    pub(super) fn rewind(&mut self, since: Option<Nanos>) {
+        for stream in STREAMS {
+            if let Some(track) = self.slot(stream) {
+                track.rewind(since);
+            }
+        }
+    }
+
+    /// Takes up one entry of the reading.
+    pub(super) async fn take(&mut self, entry: Entry<'_>) -> Result<(), Error> {
+        let stream = entry.stream;
+        if self.get(stream).is_none() {
+            let (begin, constants) = self.new_origin(stream, Position::default())?;
+            *self.slot(stream) = Some(self.track(begin, constants, false));
+        }
+        let Some(track) = self.slot(stream) else { return Ok(()) };
+        match track.admit(entry.time, entry.payload, time::now) {
+            Admitted::Old => Ok(()),
+            Admitted::New(fresh) => self.push(stream, &fresh).await,
+            Admitted::AfterGap(fresh) => {
+                self.begin_after_gap(stream).await?;
+                self.push(stream, &fresh).await
+            }
+        }
+    }
+
+    async fn push(&mut self, stream: Stream, fresh: &Fresh<'_>) -> Result<(), Error> {
+        if self.get(stream).is_some_and(|track| track.is_cut_before(fresh)) {
+            self.feed(stream, Flush::All).await?;
+        }
+        let Some(track) = self.slot(stream) else { return Ok(()) };
+        track.push(fresh);
+        let unfed = track.unfed();
+        if self.feed_at.is_none() {
+            self.feed_at = Some(Instant::now() + LINGER);
+        }
+        if unfed >= READ_BYTES {
+            self.feed(stream, Flush::No).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin_after_gap(&mut self, stream: Stream) -> Result<(), Error> {
+        let Some(track) = self.get(stream) else { return Ok(()) };
+        let (old, known) = (track.begin(), track.is_known());
+        self.gap(Some(stream), GapReason::Rotated);
+        let (begin, constants) = self.new_origin(stream, old.position.after_gap())?;
+        if known {
+            self.append(old.section(true)).await?;
+        }
+        let ingest = self.ingest(&begin, constants);
+        self.append(begin.section(false)).await?;
+        if let Some(track) = self.slot(stream) {
+            track.replace_origin(begin, ingest);
+        }
+        Ok(())
+    }
+
+    /// Notes that lines may be missing, and says so.
+    pub(super) fn gap(&self, stream: Option<Stream>, reason: GapReason) {
+        let last = self.each().filter_map(|track| track.position().anchor).map(|anchor| anchor.time).max();
+        let own = stream.and_then(|stream| self.get(stream)).and_then(|track| track.position().anchor);
+        let after = own.map(|anchor| anchor.time).or(last);
+        let what = match reason {
+            GapReason::Rotated => "the engine no longer has the line at which reading goes on: lines may be missing",
+            GapReason::Gone => "the container was removed before its log was read to the end: lines may be missing",
+            GapReason::Unreadable => "the log of the container cannot be read",
+            GapReason::BrokenOff => "the engine broke the log off: lines may be missing",
+        };
+        tracing::warn!(
+            container = self.container.candidate.name,
+            id = self.container.candidate.id,
+            stream = stream.map(Stream::name),
+            after = after.map(time::rfc3339),
+            "{what}"
+        );
+        let Container { candidate, .. } = &self.container;
+        let (container, name) = (candidate.id.clone(), candidate.name.clone());
+        self.shared.stats.add_gap(Gap { container, name, stream, reason, after });
+    }
+
+    /// When [`Self::on_due`] has something to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.each().filter_map(Track::quiet_at).chain(self.feed_at).min()
+    }
+
+    /// Feeds what has waited for further lines, and closes open groups whose streams have been quiet.
+    pub(super) async fn on_due(&mut self, now: Instant) -> Result<(), Error> {
+        if self.feed_at.is_some_and(|at| at <= now) {
+            self.feed_all(Flush::No).await?;
+        }
+        for stream in STREAMS {
+            if self.get(stream).and_then(Track::quiet_at).is_some_and(|at| at <= now) {
+                self.feed(stream, Flush::Group).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets ingest consume what was read of both streams.
+    pub(super) async fn feed_all(&mut self, flush: Flush) -> Result<(), Error> {
+        self.feed_at = None;
+        for stream in STREAMS {
+            self.feed(stream, flush).await?;
+        }
+        Ok(())
+    }
+
+    async fn feed(&mut self, stream: Stream, flush: Flush) -> Result<(), Error> {
+        if matches!(flush, Flush::No) && self.get(stream).is_none_or(|track| track.unfed() == 0) {
+            return Ok(());
+        }
+        loop {
+            let Some(track) = self.slot(stream) else { return Ok(()) };
+            if track.held() == 0 {
+                return Ok(());
+            }
+            let fed = track.feed(flush, Instant::now());
+            let other = match stream {
+                Stream::Stdout => self.stderr.as_ref(),
+                Stream::Stderr => self.stdout.as_ref(),
+            };
+            let beside = other.map_or(Some(0), |other| (other.held() == 0).then(|| other.position().bytes));
+            let section = self.slot(stream).as_mut().and_then(|track| track.section(beside));
+            if let Some(section) = section {
+                self.append(section).await?;
+            }
+            if !fed.section_full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The container does not run and its log was read to the end: takes up unterminated lines too, and says so.
+    pub(super) async fn rest(&mut self) -> Result<(), Error> {
+        self.feed_all(Flush::All).await?;
+        for stream in STREAMS {
+            let section = self.slot(stream).as_mut().and_then(Track::end_section);
+            if let Some(section) = section {
+                self.append(section).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The container is gone: nothing more can come.
+    pub(super) async fn end(&mut self) -> Result<(), Error> {
+        self.feed_all(Flush::All).await?;
+        for track in [self.stdout.take(), self.stderr.take()].into_iter().flatten() {
+            if track.is_known() {
+                self.append(track.begin().section(true)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&self, section: Section) -> Result<(), Error> {
+        self.shared.appender.append(section).await.map_err(|_| Error::BufferClosed)
+    }
+
+    /// Origins that were begun.
+    pub(super) fn origins(&self) -> u64 {
+        self.each().count() as u64
+    }
+
+    /// Bytes that were read and not consumed.
+    pub(super) fn held(&self) -> u64 {
+        self.each().map(|track| track.held() as u64).sum()
+    }
+
+    /// Bytes of both streams that ingest has consumed.
+    pub(super) fn consumed(&self) -> u64 {
+        self.each().map(|track| track.position().bytes).sum()
+    }
+
+    /// Bytes of both streams up to which the present reading has come.
+    pub(super) fn read_end(&self) -> u64 {
+        self.each().map(Track::read_end).sum()
+    }
+
+    /// Every stream was read to its end while the container did not run, and nothing was begun since.
+    pub(super) fn are_at_end(&self) -> bool {
+        self.origins() > 0 && self.each().all(|track| track.position().at_end)
+    }
+
+    pub(super) fn count_read(&self, bytes: usize) {
+        self.shared.stats.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// RunID among the members of stored constants; empty where there is none.
+fn run_id(members: &[u8]) -> String {
+    let object = [b"{".as_slice(), members, b"}"].concat();
+    let columns: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&object).ok();
+    let run_id = columns.and_then(|mut columns| columns.remove("RunID"));
+    run_id.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}

@@ -1,0 +1,348 @@
+//! Copies and new generations: `copytruncate` copies a log and then truncates it. What was unread when it was truncated
+//! stands in the copy, and what was read must not be read there again.
+//!
+//! A file that begins like one that is being read, and whose name has that one's name in it, waits. It is the other's
+//! copy once that one has been truncated (or unlinked after the copy was born) and the copy holds the same bytes up to
+//! where the other was read. It is a file of its own as soon as one byte differs, it is longer than the other, or
+//! nothing has happened to either for a while.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::discover::Found;
+use super::engine::Engine;
+use super::identity::{Mark, Stat};
+use super::roster::TailId;
+use super::tail::{Condition, Place, State, Tail};
+use crate::buffer::Closed;
+use crate::record::time;
+
+/// Longest time that a file is held back as a possible copy, however much it grows.
+pub const HOLD_MAX: Duration = Duration::from_secs(60);
+
+/// First bytes of compressed files: gzip, zstd, xz, bzip2. The lines in them were read before they were compressed.
+const COMPRESSED: &[&[u8]] = &[b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh"];
+
+/// Whose lines a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Own,
+    /// The other's: it goes on in this file.
+    Copy,
+    /// It cannot be told yet.
+    Open,
+}
+
+impl Engine {
+    /// Decides about a file of which nothing has been read yet.
+    pub fn judge(&mut self, id: TailId) -> Result<(), Closed> {
+        let Some(tail) = self.roster.get_mut(id) else { return Ok(()) };
+        match begins_compressed(tail) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!(path = %tail.path.display(), "compressed file is left alone");
+                tail.state = State::Skipped;
+                return Ok(());
+            }
+            Err(error) => {
+                self.trouble(id, &error);
+                return Ok(());
+            }
+        }
+        // A new generation of a known inode is no copy of the one before it.
+        let others = if tail.generation > 0 { Vec::new() } else { self.lookalikes(id) };
+        for other in others {
+            match self.compare(other, id)? {
+                Verdict::Own => {}
+                Verdict::Copy => return self.adopt(other, id),
+                Verdict::Open => {
+                    if let Some(tail) = self.roster.get_mut(id) {
+                        let now = Instant::now();
+                        tracing::debug!(path = %tail.path.display(), "file may be a copy, it is held back");
+                        tail.state = State::Held { of: other, since: now, changed: now };
+                    }
+                    return self.weigh(id);
+                }
+            }
+        }
+        if let Some(tail) = self.roster.get_mut(id) {
+            tail.state = State::Live;
+        }
+        Ok(())
+    }
+
+    /// Looks again at a file that is held back as a possible copy.
+    pub fn weigh(&mut self, id: TailId) -> Result<(), Closed> {
+        let Some(tail) = self.roster.get(id) else { return Ok(()) };
+        let State::Held { of, since, mut changed } = tail.state else { return Ok(()) };
+        let size = tail.size;
+        if !self.hold(id)? {
+            return Ok(());
+        }
+        let condition = self.look_at(id);
+        let Some(tail) = self.roster.get_mut(id) else { return Ok(()) };
+        if condition.is_none() {
+            return Ok(());
+        }
+        if tail.size != size {
+            changed = Instant::now();
+            tail.state = State::Held { of, since, changed };
+        }
+        let verdict = self.compare(of, id)?;
+        // Looking at the other one may have settled it already.
+        let Some(tail) = self.roster.get(id) else { return Ok(()) };
+        if !matches!(tail.state, State::Held { .. }) {
+            return Ok(());
+        }
+        let proof = self.timing.copy_proof;
+        let long_unchanged = |tail: &Tail| {
+            let age = time::now().saturating_sub(tail.changed);
+            u128::try_from(age).is_ok_and(|age| age >= proof.as_nanos())
+        };
+        let settled = changed.elapsed() >= proof
+            || since.elapsed() >= HOLD_MAX
+            || (long_unchanged(tail) && self.roster.get(of).is_none_or(long_unchanged));
+        match verdict {
+            Verdict::Copy => self.adopt(of, id),
+            Verdict::Open if !settled => Ok(()),
+            Verdict::Open | Verdict::Own => {
+                if let Some(tail) = self.roster.get_mut(id) {
+                    tail.state = State::Live;
+                }
+                self.queue(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Tails whose bytes a file begins with and whose name stands in its name.
+    fn lookalikes(&self, id: TailId) -> Vec<TailId> {
+        let Some(tail) = self.roster.get(id) else { return Vec::new() };
+        let Some(handle) = &tail.handle else { return Vec::new() };
+        let mut marks: HashMap<u16, Option<Mark>> = HashMap::new();
+        self.roster
+            .iter()
+            .filter(|(other, candidate)| {
+                *other != id
+                    && candidate.read_to() > 0
+                    && candidate.has_origin()
+                    && !matches!(candidate.place, Place::Away { .. })
+                    && u64::from(candidate.head.len) <= tail.size
+                    && candidate.head
+                        == marks
+                            .entry(candidate.head.len)
+                            .or_insert_with(|| Mark::read(handle, 0, candidate.head.len).ok().flatten())
+                            .unwrap_or_default()
+                    && has_name_in(&tail.path, &candidate.path)
+            })
+            .map(|(other, _)| other)
+            .collect()
+    }
+
+    /// Whether the file of `copy` is a copy of `of`. Looks at the copy first: one that is longer than the original was
+    /// afterwards cannot have come from it.
+    fn compare(&mut self, of: TailId, copy: TailId) -> Result<Verdict, Closed> {
+        let Some(original) = self.roster.get(of) else { return Ok(Verdict::Own) };
+        if !matches!(original.state, State::Truncated { .. }) {
+            if !self.hold(of)? {
+                return Ok(Verdict::Own);
+            }
+            if let Some(original) = self.roster.get_mut(of) {
+                original.check = true;
+            }
+            match self.look_at(of) {
+                Some(Condition::Rewritten) => self.rewritten(of)?,
+                Some(Condition::Intact) => {}
+                None => return Ok(Verdict::Open),
+            }
+        }
+        let (Some(original), Some(copy)) = (self.roster.get(of), self.roster.get(copy)) else {
+            return Ok(Verdict::Own);
+        };
+        match verdict(original, copy) {
+            Ok(verdict) => Ok(verdict),
+            Err(error) => {
+                tracing::debug!(path = %copy.path.display(), %error, "possible copy could not be compared");
+                Ok(Verdict::Open)
+            }
+        }
+    }
+
+    /// The file of `copy` belongs to `of`, which goes on there.
+    fn adopt(&mut self, of: TailId, copy: TailId) -> Result<(), Closed> {
+        let Some(copy) = self.roster.remove(copy) else { return Ok(()) };
+        self.adopt_tail(of, copy)
+    }
+
+    fn adopt_tail(&mut self, of: TailId, copy: Tail) -> Result<(), Closed> {
+        self.roster.forget_names(of);
+        let Some(original) = self.roster.get_mut(of) else { return Ok(()) };
+        tracing::debug!(copy = %copy.path.display(), of = %original.discovered.display(), "copy is read to its end");
+        original.adopt(copy);
+        original.commit(&self.desk)?;
+        let size = original.size;
+        self.roster.learn_names(of);
+        self.raise_goals(of, size);
+        self.queue(of);
+        self.retime(of);
+        Ok(())
+    }
+
+    /// The bytes of a file are no longer those that were read: a new generation begins, and the old one waits for a copy.
+    pub fn rewritten(&mut self, id: TailId) -> Result<(), Closed> {
+        let Some(tail) = self.roster.get_mut(id) else { return Ok(()) };
+        self.desk.stats.truncations.add(1);
+        tracing::info!(path = %tail.path.display(), read = tail.read_to(), "file was truncated or rewritten");
+        if !tail.has_origin() {
+            let (next, unread) = tail.split_generation();
+            let since = tail.since;
+            self.roster.remove(id);
+            let next = self.roster.insert(next);
+            self.queue(next);
+            if unread > 0 && !self.find_unread_copy(next, since)? {
+                self.desk.stats.unread_bytes.add(unread);
+                tracing::warn!(unread, "file was truncated before any of it was read; these bytes are lost");
+            }
+            return Ok(());
+        }
+        self.roster.forget_names(id);
+        let Some(tail) = self.roster.get_mut(id) else { return Ok(()) };
+        let (next, _) = tail.split_generation();
+        let next = self.roster.insert(next);
+        self.queue(next);
+        self.retime(id);
+        self.find_copy(id)
+    }
+
+    /// Looks for the copy of a generation that was truncated: among the files that are held back, and in its folder,
+    /// where it may have a name that no source wants.
+    pub fn find_copy(&mut self, of: TailId) -> Result<(), Closed> {
+        let held: Vec<TailId> = self
+            .roster
+            .iter()
+            .filter(|(_, tail)| matches!(tail.state, State::Held { of: other, .. } if other == of))
+            .map(|(id, _)| id)
+            .collect();
+        for id in held {
+            if self.compare(of, id)? == Verdict::Copy {
+                return self.adopt(of, id);
+            }
+        }
+        let Some(original) = self.roster.get(of) else { return Ok(()) };
+        let (path, source) = (original.path.clone(), original.source);
+        let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else { return Ok(()) };
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.path();
+            if name == path || !has_name_in(&name, &path) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                continue;
+            }
+            let Ok(stat) = Stat::of(&name) else { continue };
+            if self.roster.at_key(stat.key).is_some() {
+                continue;
+            }
+            let Ok(handle) = self.desk.open(&name) else { continue };
+            let Ok(stat) = Stat::of_file(&handle) else { continue };
+            let wanted = self.desk.discovery.source_of(&name).is_some();
+            let mut copy = Tail::new(&Found { path: name, source, stat }, Some(handle));
+            if !wanted {
+                copy.place = Place::Away { since: Instant::now() };
+            }
+            let Some(original) = self.roster.get(of) else { return Ok(()) };
+            if verdict(original, &copy).is_ok_and(|verdict| verdict == Verdict::Copy) {
+                return self.adopt_tail(of, copy);
+            }
+        }
+        Ok(())
+    }
+
+    /// No copy showed up: what was read is taken up, and the generation ends.
+    pub fn give_up_generation(&mut self, id: TailId) -> Result<(), Closed> {
+        // One last look, for a copy that a slow walk has not brought up.
+        self.find_copy(id)?;
+        let Some(tail) = self.roster.get_mut(id) else { return Ok(()) };
+        let State::Truncated { unread, .. } = tail.state else { return Ok(()) };
+        if unread > 0 {
+            self.desk.stats.unread_bytes.add(unread);
+            tracing::warn!(
+                path = %tail.path.display(), unread, offset = tail.read_to(),
+                "file was truncated or rewritten before it was read to its end; these bytes are lost"
+            );
+        }
+        tail.end(&self.desk)?;
+        self.roster.remove(id);
+        Ok(())
+    }
+}
+
+/// Whether `copy` is a copy of `original`, which was just looked at; later than `copy` was.
+fn verdict(original: &Tail, copy: &Tail) -> io::Result<Verdict> {
+    let Some(file) = &copy.handle else { return Ok(Verdict::Open) };
+    let reaches = copy.size >= original.read_to();
+    let begins_alike =
+        u64::from(original.head.len) <= copy.size && Mark::read(file, 0, original.head.len)? == Some(original.head);
+    if !begins_alike || original.key == copy.key {
+        return Ok(Verdict::Own);
+    }
+    if reaches && Mark::read_before(file, original.read_to())? != Some(original.before()) {
+        return Ok(Verdict::Own);
+    }
+    if matches!(original.state, State::Truncated { .. }) {
+        return Ok(if reaches { Verdict::Copy } else { Verdict::Own });
+    }
+    let Some(handle) = &original.handle else { return Ok(Verdict::Own) };
+    match original.place {
+        Place::Away { .. } => Ok(Verdict::Own),
+        Place::Deleted { .. } => {
+            let unlinked = Stat::of_file(handle)?.changed;
+            let born_before = copy.birth.is_some_and(|birth| birth < unlinked);
+            let ends_alike = copy.size >= original.size && alike_before(handle, file, original.size)?;
+            Ok(if born_before && reaches && ends_alike { Verdict::Copy } else { Verdict::Own })
+        }
+        Place::Here if copy.size > original.size => Ok(Verdict::Own),
+        Place::Here => Ok(if alike_before(handle, file, copy.size)? { Verdict::Open } else { Verdict::Own }),
+    }
+}
+
+/// Whether the bytes before an offset are the same in both files.
+fn alike_before(one: &std::fs::File, other: &std::fs::File, offset: u64) -> io::Result<bool> {
+    let one = Mark::read_before(one, offset)?;
+    Ok(one.is_some() && one == Mark::read_before(other, offset)?)
+}
+
+/// Whether the name of `copy` contains the name of `original` up to its first dot: `app.log-20261120` does `app.log`.
+fn has_name_in(copy: &Path, original: &Path) -> bool {
+    let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+    let (copy, original) = (name(copy), name(original));
+    let stem = match original.iter().skip(1).position(|&byte| byte == b'.') {
+        Some(dot) => &original[..=dot],
+        None => &original[..],
+    };
+    !stem.is_empty() && copy.windows(stem.len()).any(|window| window == stem)
+}
+
+fn begins_compressed(tail: &Tail) -> io::Result<bool> {
+    let Some(handle) = &tail.handle else { return Ok(false) };
+    let mut first = [0u8; 8];
+    let read = super::identity::read_at(handle, &mut first, 0)?;
+    Ok(COMPRESSED.iter().any(|magic| first[..read].starts_with(magic)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_the_name_of_its_original_in_its_own() {
+        let check = |copy: &str, original: &str, expected: bool| {
+            assert_eq!(has_name_in(Path::new(copy), Path::new(original)), expected, "{copy} of {original}");
+        };
+        check("/l/app.log.1", "/l/app.log", true);
+        check("/l/old/app.log-20261120", "/l/app.log", true);
+        check("/l/app-20261120.log", "/l/app.log", true);
+        check("/l/worker2.log", "/l/worker1.log", false);
+        check("/l/trace", "/l/docker_trace.txt", false);
+        check("/l/.hidden.1", "/l/.hidden", true);
+    }
+}

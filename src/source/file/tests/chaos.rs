@@ -1,0 +1,164 @@
+//! Seeded histories: writing, rotation of every kind, kills that lose the newest sections, a full buffer. Every line
+//! must come out once. A seed that fails prints itself; `CHAOS_SEEDS=FIRST..LAST` runs others.
+
+use super::*;
+
+/// Seeds that an ordinary test run takes.
+const SEEDS: std::ops::Range<u64> = 0..12;
+
+/// Steps of one history.
+const STEPS: usize = 40;
+
+/// Most sections that a kill takes back: those that were not on disk yet.
+const TAKEN_BACK_MAX: u64 = 4;
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % sides
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Write,
+    WriteInPieces,
+    Rename,
+    CopyTruncate,
+    Kill,
+    StopAndStart,
+    Full,
+    Drain,
+    Pause,
+}
+
+struct Writer {
+    folder: PathBuf,
+    written: usize,
+    rotated: usize,
+}
+
+impl Writer {
+    fn log(&self) -> PathBuf {
+        self.folder.join("app.log")
+    }
+
+    fn write(&mut self, count: usize, pieces: usize) {
+        let text = numbered("line", self.written..self.written + count);
+        self.written += count;
+        let mut file = appender(&self.log());
+        for piece in text.as_bytes().chunks(text.len().div_ceil(pieces)) {
+            file.write_all(piece).expect("write");
+            if pieces > 1 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
+
+    /// Moves the rotated files one number up, as logrotate does, which leaves the name `.1` free.
+    fn make_room(&mut self) -> PathBuf {
+        for n in (1..=self.rotated).rev() {
+            let name = |n: usize| self.folder.join(format!("app.log.{n}"));
+            std::fs::rename(name(n), name(n + 1)).expect("rename");
+        }
+        self.rotated += 1;
+        self.folder.join("app.log.1")
+    }
+
+    fn rename(&mut self) {
+        if self.log().exists() {
+            let to = self.make_room();
+            std::fs::rename(self.log(), to).expect("rename");
+        }
+    }
+
+    fn copy_and_truncate(&mut self) {
+        if self.log().exists() {
+            let to = self.make_room();
+            std::fs::copy(self.log(), to).expect("copy");
+            OpenOptions::new().write(true).open(self.log()).expect("open").set_len(0).expect("truncate");
+        }
+    }
+}
+
+fn history(seed: u64, pattern: &str, steps: &[Step]) {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut scene = Scene::new(&[pattern]);
+    let mut writer = Writer { folder: scene.folder.path().to_path_buf(), written: 0, rotated: 0 };
+    let mut taken = Vec::new();
+    writer.write(10, 1);
+    scene.run_once();
+    let mut running = scene.start();
+    for _ in 0..STEPS {
+        let step = steps[dice.roll(steps.len() as u64) as usize];
+        taken.push(step);
+        match step {
+            Step::Write => writer.write(1 + dice.roll(200) as usize, 1),
+            Step::WriteInPieces => writer.write(1 + dice.roll(200) as usize, 3),
+            Step::Rename => writer.rename(),
+            Step::CopyTruncate => writer.copy_and_truncate(),
+            Step::Kill => {
+                drop(running);
+                let lost = dice.roll(TAKEN_BACK_MAX + 1) as usize;
+                scene.log.truncate(scene.log.len().saturating_sub(lost).max(1));
+                if dice.roll(2) == 0 {
+                    writer.write(5, 1);
+                    writer.rename();
+                    writer.write(5, 1);
+                }
+                running = scene.start();
+            }
+            Step::StopAndStart => {
+                running.shelf.set_full(false);
+                running.stop();
+                running = scene.start();
+            }
+            Step::Full => running.shelf.set_full(dice.roll(2) == 0),
+            Step::Drain => {
+                running.shelf.set_full(false);
+                running.drain();
+            }
+            Step::Pause => std::thread::sleep(Duration::from_millis(dice.roll(120))),
+        }
+        running.collect(Duration::ZERO);
+    }
+    running.shelf.set_full(false);
+    running.drain();
+    running.stop();
+    scene.run_once();
+    let expected = split(&numbered("line", 0..writer.written));
+    let context = format!("seed {seed}, {pattern}, {taken:?}, {:#?}", summary(&scene));
+    assert_same_lines(&scene.lines(), &expected, &context);
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let given = std::env::var("CHAOS_SEEDS").unwrap_or_default();
+    match given.split_once("..").map(|(first, last)| (first.parse(), last.parse())) {
+        Some((Ok(first), Ok(last))) => first..last,
+        _ => SEEDS,
+    }
+}
+
+#[test]
+fn histories_with_renames_and_kills_lose_and_double_nothing() {
+    use Step::*;
+    let steps = [Write, Write, WriteInPieces, Write, Rename, Rename, Kill, StopAndStart, Full, Drain, Pause, Pause];
+    for seed in seeds() {
+        history(seed, "app.log", &steps);
+        history(seed, "app.log*", &steps);
+    }
+}
+
+#[test]
+fn histories_with_every_rotation_lose_and_double_nothing() {
+    use Step::*;
+    let steps =
+        [Write, Write, WriteInPieces, Rename, CopyTruncate, CopyTruncate, Kill, StopAndStart, Full, Drain, Pause];
+    for seed in seeds() {
+        history(seed, "app.log*", &steps);
+    }
+}

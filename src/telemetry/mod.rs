@@ -1,0 +1,3 @@
+//! What logferry says of itself.
+
+pub mod log;

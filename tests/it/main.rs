@@ -1,0 +1,7 @@
+//! Tests of the library against real parts and strict imitations; `tests/services/up.sh` brings up what they need.
+
+mod azure_credential;
+mod azure_sink;
+mod elasticsearch_sink;
+mod http_sinks;
+mod support;

@@ -1,0 +1,8 @@
+//! What the tests stand on: real engines, imitations that are stricter than needed, and servers that misbehave.
+
+pub mod auth_proxy;
+pub mod azure;
+pub mod engine;
+pub mod http1;
+pub mod records;
+pub mod stub;
