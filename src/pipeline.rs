@@ -81,6 +81,8 @@ pub struct Pipeline {
     sinks: Vec<Handle>,
     deliveries: JoinSet<Result<(usize, u64), DeliveryError>>,
     stop_deliveries: watch::Sender<bool>,
+    /// Sources are told to end: that one has is no fault any more.
+    stopping: bool,
 }
 
 /// What can be seen of a pipeline from outside.
@@ -175,6 +177,7 @@ impl Pipeline {
             sinks: handles,
             deliveries,
             stop_deliveries,
+            stopping: false,
         };
         pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
         Ok(pipeline)
@@ -236,20 +239,23 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Resolves when a stage has ended by itself, which none should.
+    /// Resolves when a stage has failed, or ended before it was told to.
     pub async fn broke_off(&mut self) -> Error {
-        let failed = self.control.failed();
-        tokio::select! {
-            biased;
-            fatal = failed => fatal.into(),
-            Some(ended) = self.deliveries.join_next() => match ended {
-                Ok(Err(error)) => error.into(),
-                _ => Error::Ended("delivery"),
-            },
-            Some(ended) = self.docker_tasks.join_next() => match ended {
-                Ok(Err(error)) => error,
-                _ => Error::Ended("a Docker source"),
-            },
+        loop {
+            let failed = self.control.failed();
+            tokio::select! {
+                biased;
+                fatal = failed => return fatal.into(),
+                Some(ended) = self.deliveries.join_next() => return match ended {
+                    Ok(Err(error)) => error.into(),
+                    _ => Error::Ended("delivery"),
+                },
+                Some(ended) = self.docker_tasks.join_next() => match ended {
+                    Ok(Err(error)) => return error,
+                    Ok(Ok(())) if self.stopping => {}
+                    _ => return Error::Ended("a Docker source"),
+                },
+            }
         }
     }
 
@@ -263,6 +269,7 @@ impl Pipeline {
     /// # Errors
     /// A stage that failed on the way. Records that are left are no error, see [`Report::exit_code`].
     pub async fn stop(mut self, stop: Stop, give_up: impl Future<Output = ()>) -> Result<Report, Error> {
+        self.stopping = true;
         let mut report = Report::default();
         let over = async {
             tokio::select! {

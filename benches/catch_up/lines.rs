@@ -16,7 +16,7 @@ pub const NUMBER_DIGITS: usize = 8;
 pub const MAX_LINES: u64 = 10_000_000;
 
 /// Stands before the number of a line, once in each line.
-pub const NUMBER_MARK: &[u8] = b" line=";
+pub const NUMBER_MARK: &[u8] = b"line=";
 
 /// Stands behind the number where the line says when it was written, in microseconds since 1970.
 pub const TIME_MARK: &[u8] = b" at=";
@@ -63,7 +63,7 @@ pub fn put(line: &mut Vec<u8>, number: u64, millis: u64, at: Option<u64>) -> Res
     let of = |choices: &[&'static str], turn: u64| choices[(pick >> turn) as usize % choices.len()];
     let (hour, minute, second) = (millis / 3_600_000 % 24, millis / 60_000 % 60, millis / 1000 % 60);
     write!(line, "2026-11-20 {hour:02}:{minute:02}:{second:02},{:03}", millis % 1000)?;
-    write!(line, " - {} - {} -", of(&LOGGERS, 3), of(&LEVELS, 7))?;
+    write!(line, " - {} - {} - ", of(&LOGGERS, 3), of(&LEVELS, 7))?;
     line.extend_from_slice(NUMBER_MARK);
     write!(line, "{number:0NUMBER_DIGITS$}")?;
     if let Some(at) = at {

@@ -2,13 +2,13 @@
 # Makes logferry_VERSION_ARCHITECTURE.deb with plain dpkg-deb, and prints its path.
 #   build.sh [--binary FILE] [--output FOLDER]
 # Without --binary the release binary is built first. FOLDER is deb/ in cargo's target folder unless given.
-# Env: CARGO_TARGET_DIR; DEB_MAINTAINER ("NAME <ADDRESS>"); SOURCE_DATE_EPOCH (else that of the last commit), by which two
-# builds of the same binary are the same to the byte.
+# Env: CARGO_TARGET_DIR; DEB_MAINTAINER ("NAME <ADDRESS>", to be set by whoever gives packages away); SOURCE_DATE_EPOCH
+# (else that of the last commit), by which two builds of the same binary are the same to the byte.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 HERE=$ROOT/packaging/deb
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
-MAINTAINER=${DEB_MAINTAINER:-The logferry authors <logferry@localhost.localdomain>}
+MAINTAINER=${DEB_MAINTAINER:-The logferry authors <logferry@example.org>}
 BINARY=
 OUTPUT=$TARGET/deb
 

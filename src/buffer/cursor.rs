@@ -30,6 +30,8 @@ pub struct Cursor {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CursorState {
     pub cursor: Cursor,
+    /// Records behind the cursor may have been sent: a process began to send, and has not ended in order since.
+    pub in_doubt: bool,
     /// What the sink asked to remember before sending, see `Sink::note`.
     pub note: Vec<u8>,
     /// Records dead-lettered, by origin.
@@ -45,6 +47,7 @@ impl CursorState {
         out.extend_from_slice(&self.cursor.at.segment.to_le_bytes());
         out.extend_from_slice(&self.cursor.at.offset.to_le_bytes());
         out.extend_from_slice(&self.cursor.record.to_le_bytes());
+        out.push(u8::from(self.in_doubt));
         put_blob(&mut out, &self.note);
         out.extend_from_slice(&(self.dead_lettered.len() as u32).to_le_bytes());
         for (origin, count) in &self.dead_lettered {
@@ -72,12 +75,13 @@ impl CursorState {
         let generation = take.u64()?;
         let at = LogPosition { segment: take.u64()?, offset: take.u64()? };
         let cursor = Cursor { at, record: take.u32()? };
+        let in_doubt = take.u8()? != 0;
         let note = take.blob()?.to_vec();
         let mut dead_lettered = HashMap::new();
         for _ in 0..take.u32()? {
             dead_lettered.insert(OriginId(take.array()?), take.u64()?);
         }
-        Some((generation, CursorState { cursor, note, dead_lettered }))
+        Some((generation, CursorState { cursor, in_doubt, note, dead_lettered }))
     }
 }
 
@@ -187,6 +191,7 @@ mod tests {
     fn state(n: u64) -> CursorState {
         CursorState {
             cursor: Cursor { at: LogPosition { segment: n, offset: n * 8 }, record: n as u32 },
+            in_doubt: n % 2 == 1,
             note: vec![b'n'; n as usize],
             dead_lettered: (0..n).map(|i| (OriginId([i as u8; 16]), i)).collect(),
         }

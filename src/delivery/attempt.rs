@@ -119,11 +119,11 @@ impl Shared {
         let note = match self.sink.note().await {
             Ok(note) => note,
             Err(outcome) => {
-                let wait = self.fault(&outcome, schedule, false);
+                let wait = self.fault(&outcome, schedule.after_fault(None), false);
                 return Ok(Step::Again(piece, wait));
             }
         };
-        self.ledger.remember(&note)?;
+        self.ledger.begin(&note)?;
         Stats::add(&self.stats.requests, 1);
         let outcome = self.sink.send(&piece.load.batch, piece.range.clone()).await;
         let decision = decide(self.protocol, &outcome, piece.range.len());
@@ -136,18 +136,20 @@ impl Shared {
                 self.accepted(piece.range.len());
                 Step::Done
             }
-            Decision::Retry { .. } => Step::Again(piece, self.fault(&outcome, schedule, false)),
-            Decision::SinkFault { .. } => Step::Again(piece, self.fault(&outcome, schedule, true)),
+            Decision::Retry { after } => Step::Again(piece, self.fault(&outcome, schedule.after_fault(after), false)),
+            Decision::SinkFault { after } => {
+                Step::Again(piece, self.fault(&outcome, schedule.after_sink_fault(after), true))
+            }
             Decision::Ask => {
-                let wait = self.fault(&outcome, schedule, false);
+                let wait = self.fault(&outcome, schedule.after_fault(None), false);
                 Step::Again(Piece { unsure: Some(note), ..piece }, wait)
             }
             Decision::NewCredentials => {
                 self.sink.forget_credentials().await;
                 // Once at once; where new ones are refused as well, it is a fault of the sink.
                 let first = !std::mem::replace(new_credentials, true);
-                let wait = self.fault(&outcome, schedule, true);
-                Step::Again(piece, if first { Duration::ZERO } else { wait })
+                let wait = if first { Duration::ZERO } else { schedule.after_sink_fault(None) };
+                Step::Again(piece, self.fault(&outcome, wait, true))
             }
             Decision::Split => {
                 let middle = piece.range.start + piece.range.len() / 2;
@@ -186,7 +188,7 @@ impl Shared {
                 Ok(Some(Piece { load: Arc::new(load), range, unsure: None }))
             }
             Asked::Failed { reason } => {
-                let wait = self.fault(&SendOutcome::NotSent { reason }, schedule, false);
+                let wait = self.fault(&SendOutcome::NotSent { reason }, schedule.after_fault(None), false);
                 Err((Piece { unsure: Some(note), ..piece }, wait))
             }
         }
@@ -200,12 +202,12 @@ impl Shared {
         dead: &mut Vec<OriginId>,
     ) -> Step {
         let SendOutcome::Refused { status, reason, .. } = outcome else {
-            return Step::Again(piece, self.fault(outcome, schedule, true));
+            return Step::Again(piece, self.fault(outcome, schedule.after_sink_fault(None), true));
         };
         let refusal = Refusal { status: *status, kind: "request".to_owned(), reason: reason.clone() };
         match self.bury(&piece.load, &[(piece.range.start, refusal)], dead) {
             Ok(0) => Step::Done,
-            _ => Step::Again(piece, self.fault(outcome, schedule, true)),
+            _ => Step::Again(piece, self.fault(outcome, schedule.after_sink_fault(None), true)),
         }
     }
 
@@ -259,7 +261,8 @@ impl Shared {
         let reason = because.map(|a| format!("{} {}", a.kind, a.reason)).unwrap_or_default();
         let status = because.map_or(0, |a| a.status);
         let fault = SendOutcome::Refused { status, retry_after: None, reason };
-        let wait = self.fault(&fault, schedule, is_sink_fault);
+        let wait = if is_sink_fault { schedule.after_sink_fault(None) } else { schedule.after_fault(None) };
+        let wait = self.fault(&fault, wait, is_sink_fault);
         let load = piece.load.select(left);
         let range = 0..load.len();
         Step::Again(Piece { load: Arc::new(load), range, unsure: None }, wait)
@@ -302,15 +305,14 @@ impl Shared {
         }
     }
 
-    /// Says why an attempt failed, not more often than a reader can bear, and how long to wait.
-    fn fault(&self, outcome: &SendOutcome, schedule: &mut Schedule, of_sink: bool) -> Duration {
-        let (reason, server) = match outcome {
-            SendOutcome::Refused { status, retry_after, reason } => (format!("{status}: {reason}"), *retry_after),
-            SendOutcome::Unknown { reason } => (format!("no usable answer: {reason}"), None),
-            SendOutcome::NotSent { reason } => (format!("not sent: {reason}"), None),
-            SendOutcome::Accepted | SendOutcome::Items(_) => (String::new(), None),
+    /// Says why an attempt failed, not more often than a reader can bear; hands `wait` back.
+    fn fault(&self, outcome: &SendOutcome, wait: Duration, of_sink: bool) -> Duration {
+        let reason = match outcome {
+            SendOutcome::Refused { status, reason, .. } => format!("{status}: {reason}"),
+            SendOutcome::Unknown { reason } => format!("no usable answer: {reason}"),
+            SendOutcome::NotSent { reason } => format!("not sent: {reason}"),
+            SendOutcome::Accepted | SendOutcome::Items(_) => String::new(),
         };
-        let wait = if of_sink { schedule.after_sink_fault(server) } else { schedule.after_fault(server) };
         let first = self.stats.set_fault(Some(reason.clone())).is_none();
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if first || logged.is_none_or(|at| at.elapsed() >= FAULT_LOG_INTERVAL) {

@@ -32,25 +32,31 @@ impl Ledger {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn cursor(&self) -> Cursor {
-        self.lock().state.cursor
-    }
-
-    pub fn note(&self) -> Vec<u8> {
-        self.lock().state.note.clone()
-    }
-
-    /// Remembers the sink's note, durably, if it is new.
+    /// Remembers, durably, that records are sent from now on, and the sink's note on where to.
     ///
     /// # Errors
     /// The cursor file cannot be written.
-    pub fn remember(&self, note: &[u8]) -> io::Result<()> {
+    pub fn begin(&self, note: &[u8]) -> io::Result<()> {
         let mut inner = self.lock();
-        if inner.state.note == note {
+        if inner.state.in_doubt && inner.state.note == note {
             return Ok(());
         }
+        inner.state.in_doubt = true;
         inner.state.note = note.to_vec();
         inner.write()?;
+        inner.file.sync()
+    }
+
+    /// Closes in order: `idle` where no request was under way.
+    ///
+    /// # Errors
+    /// The cursor file cannot be written.
+    pub fn end(&self, idle: bool) -> io::Result<()> {
+        let mut inner = self.lock();
+        if idle && inner.state.in_doubt {
+            inner.state.in_doubt = false;
+            inner.write()?;
+        }
         inner.file.sync()
     }
 
@@ -70,14 +76,6 @@ impl Ledger {
             inner.synced = Instant::now();
         }
         Ok(())
-    }
-
-    /// Makes everything durable.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub fn sync(&self) -> io::Result<()> {
-        self.lock().file.sync()
     }
 }
 

@@ -90,7 +90,7 @@ impl Delivery {
         let at = state.cursor.at;
         let batch_bytes = options.batch_bytes.min(sink.body_max_bytes()).max(1);
         let in_flight_max = options.in_flight.max(1);
-        let suspect = Some((batch_bytes * in_flight_max, state.note.clone()));
+        let suspect = state.in_doubt.then(|| (batch_bytes * in_flight_max, state.note.clone()));
         let shared = Shared {
             name: Arc::clone(&options.name),
             protocol: Protocol::of(&options.kind),
@@ -160,7 +160,7 @@ impl Delivery {
             }
         }
         self.tasks.shutdown().await;
-        self.shared.ledger.sync().map_err(|source| self.cursor_error(source))?;
+        self.shared.ledger.end(self.in_flight.is_empty()).map_err(|source| self.cursor_error(source))?;
         Ok(self.count_left())
     }
 

@@ -1,7 +1,11 @@
-//! Tests of the library against real parts and strict imitations; `tests/services/up.sh` brings up what they need.
+//! Tests against real parts and strict imitations; `tests/services/up.sh` brings up what they need.
 
 mod azure_credential;
 mod azure_sink;
+mod command_line;
+mod delivery;
 mod elasticsearch_sink;
 mod http_sinks;
+mod layers;
 mod support;
+mod whole;

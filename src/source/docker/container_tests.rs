@@ -18,7 +18,7 @@ fn options() -> Options {
             multiline: ingest::Multiline::Auto,
             zone: ingest::Zone::Utc,
             max_line: 1024 * 1024,
-            routes: Arc::new([]),
+            routes: Arc::new([None]),
         },
     }
 }

@@ -26,6 +26,8 @@ mod reader;
 mod reading;
 mod stats;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 mod tracks;
 

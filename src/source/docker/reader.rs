@@ -40,8 +40,12 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often a place among the followed containers is tried for again, while there are too many.
 const PERMIT_POLL: Duration = Duration::from_secs(1);
 
+/// How long a stream stays open while the buffer has no room. It may not for long: an engine that rotates the log skips
+/// what an attached client has not read.
+const ROOM_WAIT: Duration = Duration::from_secs(1);
+
 /// How often a full buffer is looked at again.
-const ROOM_POLL: Duration = Duration::from_millis(200);
+const ROOM_POLL: Duration = Duration::from_millis(50);
 
 /// After so many refusals in a row the log counts as unreadable until the container's next run.
 const REFUSALS_MAX: u32 = 8;
@@ -305,7 +309,18 @@ impl Reader {
                 Err(damage) => return Ok(Some(self.damaged(&damage))),
             }
         }
-        Ok((!self.shared.appender.docker_may_read()).then_some(ReadEnd::Full))
+        if !self.tracks.has_appended() {
+            return Ok(None);
+        }
+        // A moment's wait is cheaper than to read again what comes before the position.
+        let patience = Instant::now() + ROOM_WAIT;
+        while !self.shared.appender.docker_may_read() {
+            if Instant::now() >= patience {
+                return Ok(Some(ReadEnd::Full));
+            }
+            sleep(ROOM_POLL).await;
+        }
+        Ok(None)
     }
 
     /// The engine's stream cannot be read on. It is read again by position; the gap is noted once for each place.

@@ -29,6 +29,8 @@ pub(super) struct Tracks {
     stderr: Option<Track>,
     /// When ingest is to be asked about what was pushed.
     feed_at: Option<Instant>,
+    /// A section was appended since [`Self::has_appended`] was asked.
+    appended: bool,
 }
 
 impl Tracks {
@@ -41,7 +43,7 @@ impl Tracks {
         container: Container,
         live: Vec<LiveOrigin>,
     ) -> Result<Self, Error> {
-        let mut tracks = Tracks { shared, container, stdout: None, stderr: None, feed_at: None };
+        let mut tracks = Tracks { shared, container, stdout: None, stderr: None, feed_at: None, appended: false };
         for stream in STREAMS {
             let mine = |origin: &&LiveOrigin| {
                 Descriptor::decode(&origin.info.descriptor).is_some_and(|descriptor| descriptor.stream == stream)
@@ -303,7 +305,13 @@ impl Tracks {
         Ok(())
     }
 
-    async fn append(&self, section: Section) -> Result<(), Error> {
+    /// Whether a section was appended since this was last asked.
+    pub(super) fn has_appended(&mut self) -> bool {
+        std::mem::take(&mut self.appended)
+    }
+
+    async fn append(&mut self, section: Section) -> Result<(), Error> {
+        self.appended = true;
         self.shared.appender.append(section).await.map_err(|_| Error::BufferClosed)
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::discover::Found;
 use super::engine::Engine;
-use super::identity::{Mark, Stat};
+use super::identity::{MARK_BYTES, Mark, Stat};
 use super::roster::TailId;
 use super::tail::{Condition, Place, State, Tail};
 use crate::buffer::Closed;
@@ -73,6 +73,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Decides at once about a file whose name no source wants: true where it is neither a copy of a file that is
+    /// there, which stays alone, nor of one that was truncated, which goes on in it.
+    pub fn is_own(&mut self, id: TailId) -> Result<bool, Closed> {
+        for other in self.lookalikes(id) {
+            match self.compare(other, id)? {
+                Verdict::Own => {}
+                Verdict::Copy => {
+                    self.adopt(other, id)?;
+                    return Ok(false);
+                }
+                Verdict::Open => {
+                    self.roster.remove(id);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Looks again at a file that is held back as a possible copy.
     pub fn weigh(&mut self, id: TailId) -> Result<(), Closed> {
         let Some(tail) = self.roster.get(id) else { return Ok(()) };
@@ -122,23 +141,25 @@ impl Engine {
         let Some(tail) = self.roster.get(id) else { return Vec::new() };
         let Some(handle) = &tail.handle else { return Vec::new() };
         let mut marks: HashMap<u16, Option<Mark>> = HashMap::new();
-        self.roster
-            .iter()
-            .filter(|(other, candidate)| {
-                *other != id
-                    && candidate.read_to() > 0
-                    && candidate.has_origin()
-                    && !matches!(candidate.place, Place::Away { .. })
-                    && u64::from(candidate.head.len) <= tail.size
-                    && candidate.head
-                        == marks
-                            .entry(candidate.head.len)
-                            .or_insert_with(|| Mark::read(handle, 0, candidate.head.len).ok().flatten())
-                            .unwrap_or_default()
-                    && has_name_in(&tail.path, &candidate.path)
-            })
-            .map(|(other, _)| other)
-            .collect()
+        let mut begins_with = |head: Mark| {
+            let len = head.len;
+            u64::from(len) <= tail.size
+                && *marks.entry(len).or_insert_with(|| Mark::read(handle, 0, len).ok().flatten()) == Some(head)
+        };
+        let is_alike = |(other, candidate): &(TailId, &Tail)| {
+            if *other == id {
+                false
+            } else if candidate.has_origin() {
+                candidate.read_to() > 0 && begins_with(candidate.head) && has_name_in(&tail.path, &candidate.path)
+            } else {
+                // Neither has been read yet: the longer name is the copy's.
+                matches!(candidate.state, State::Fresh | State::Live)
+                    && candidate.size > 0
+                    && extends_name(&tail.path, &candidate.path)
+                    && candidate.handle.as_ref().is_some_and(|original| begin_alike(handle, original).unwrap_or(true))
+            }
+        };
+        self.roster.iter().filter(is_alike).map(|(other, _)| other).collect()
     }
 
     /// Whether the file of `copy` is a copy of `of`. Looks at the copy first: one that is longer than the original was
@@ -320,6 +341,18 @@ fn has_name_in(copy: &Path, original: &Path) -> bool {
         None => &original[..],
     };
     !stem.is_empty() && copy.windows(stem.len()).any(|window| window == stem)
+}
+
+/// Whether the name of `copy` is that of `original` and more.
+fn extends_name(copy: &Path, original: &Path) -> bool {
+    let (Some(copy), Some(original)) = (copy.file_name(), original.file_name()) else { return false };
+    copy.len() > original.len() && copy.as_encoded_bytes().starts_with(original.as_encoded_bytes())
+}
+
+/// Whether two files begin with the same bytes, as far as both reach.
+fn begin_alike(one: &std::fs::File, other: &std::fs::File) -> io::Result<bool> {
+    let size = Stat::of_file(one)?.size.min(Stat::of_file(other)?.size).min(MARK_BYTES as u64);
+    Ok(Mark::read(one, 0, size as u16)? == Mark::read(other, 0, size as u16)?)
 }
 
 fn begins_compressed(tail: &Tail) -> io::Result<bool> {

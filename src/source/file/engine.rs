@@ -44,6 +44,8 @@ pub(super) struct Engine {
     pub targets: Vec<Target>,
     /// The walk that has just ended may have missed something.
     pub survey_again: bool,
+    /// Files that were renamed before anything of them was read.
+    pub unread_moved: BTreeSet<TailId>,
     ready: VecDeque<TailId>,
     /// Tails for which something is to be done at a time.
     timed: BTreeSet<TailId>,
@@ -72,6 +74,7 @@ impl Engine {
             starting: true,
             targets: Vec::new(),
             survey_again: false,
+            unread_moved: BTreeSet::new(),
             ready: VecDeque::new(),
             timed: BTreeSet::new(),
             next_survey: now,
@@ -109,7 +112,7 @@ impl Engine {
             if signals.all_changed {
                 self.survey_soon();
             }
-            self.heed(signals.changed)?;
+            self.heed(signals.changed, &signals.renames)?;
         }
     }
 
@@ -134,6 +137,7 @@ impl Engine {
             let more = self.wake.wait(Instant::now());
             signals.controls.extend(more.controls);
             signals.all_changed |= more.all_changed;
+            signals.renames.extend(more.renames);
             signals.closed |= more.closed;
             for (path, hint) in more.changed {
                 signals.changed.entry(path).or_default().add(hint);

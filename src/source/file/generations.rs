@@ -10,37 +10,40 @@ use super::engine::Engine;
 use super::identity::{MARK_BYTES, Mark, Stat};
 use super::roster::TailId;
 use super::tail::{Place, State, Tail};
-use super::wake::Hint;
 use crate::buffer::Closed;
 use crate::record::Nanos;
 
-/// Most renames in a row that are followed back to a wanted name.
-const RENAMES_MAX: usize = 16;
-
 impl Engine {
-    /// Follows renames whose old name a source wants to files that nobody has seen under it. Gives the old names.
-    pub fn follow_renames(&mut self, changed: &HashMap<PathBuf, Hint>) -> Result<Vec<PathBuf>, Closed> {
-        let mut rescued = Vec::new();
-        for (path, hint) in changed {
-            let Some(mut from) = hint.from.as_ref() else { continue };
-            for _ in 0..RENAMES_MAX {
-                match changed.get(from).and_then(|hint| hint.from.as_ref()) {
-                    Some(earlier) if self.desk.discovery.source_of(from).is_none() => from = earlier,
-                    _ => break,
-                }
-            }
-            let Some(source) = self.desk.discovery.source_of(from) else { continue };
-            rescued.push(from.clone());
-            if self.desk.discovery.source_of(path).is_some() {
+    /// Follows renames whose old name a source wants to files that nobody has seen under it.
+    pub fn follow_renames(&mut self, renames: &[(PathBuf, PathBuf)]) -> Result<(), Closed> {
+        // The wanted name that the file at a path had before.
+        let mut wanted: HashMap<&Path, &Path> = HashMap::new();
+        for (from, to) in renames {
+            let origin = wanted.remove(from.as_path());
+            let origin = if self.desk.discovery.source_of(from).is_some() { Some(from.as_path()) } else { origin };
+            match origin {
+                Some(origin) => wanted.insert(to, origin),
+                None => wanted.remove(to.as_path()),
+            };
+        }
+        for (path, from) in wanted {
+            let (None, Some(source)) = (self.desk.discovery.source_of(path), self.desk.discovery.source_of(from))
+            else {
                 continue;
-            }
-            if let Ok(stat) = Stat::of(path)
-                && self.roster.at_key(stat.key).is_none()
-            {
+            };
+            let Ok(stat) = Stat::of(path) else { continue };
+            let found = Found { path: path.to_path_buf(), source, stat };
+            if self.is_unknown(&stat) && !self.is_too_old(&found) {
                 self.take_generation(path, stat, source, from)?;
             }
         }
-        Ok(rescued)
+        Ok(())
+    }
+
+    /// Whether neither a tail nor the log has this file.
+    fn is_unknown(&self, stat: &Stat) -> bool {
+        self.roster.at_key(stat.key).is_none()
+            && !self.roster.remembered.iter().any(|known| known.may_be(stat, self.desk.boot))
     }
 
     /// After a start: files that were born after the newest generation that the log knows of a path, and before the one
@@ -92,10 +95,8 @@ impl Engine {
                 continue;
             }
             let Ok(stat) = Stat::of(&name) else { continue };
-            let unknown = self.roster.at_key(stat.key).is_none()
-                && !self.roster.remembered.iter().any(|known| known.may_be(&stat, self.desk.boot));
             let in_time = stat.birth.is_some_and(|birth| after < birth && birth < before);
-            if stat.regular && unknown && in_time && !self.begins_like(&name, unlike) {
+            if stat.regular && in_time && self.is_unknown(&stat) && !self.begins_like(&name, unlike) {
                 generations.push((stat.birth, name, stat));
             }
         }
@@ -130,13 +131,18 @@ impl Engine {
         tail.discovered = from.to_path_buf();
         tail.renamed = true;
         tail.place = Place::Away { since: Instant::now() };
+        let id = self.roster.insert(tail);
+        if !self.is_own(id)? {
+            return Ok(true);
+        }
+        let Some(tail) = self.roster.get_mut(id) else { return Ok(true) };
         tail.state = State::Live;
         if let Err(error) = tail.begin_stream(&mut self.desk) {
+            self.roster.remove(id);
             self.refuse(path, opened.size, &error);
             return Ok(false);
         }
         tail.commit(&self.desk)?;
-        let id = self.roster.insert(tail);
         self.queue(id);
         Ok(true)
     }

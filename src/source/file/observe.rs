@@ -67,15 +67,15 @@ impl Engine {
     }
 
     /// Follows hints about single paths.
-    pub fn heed(&mut self, changed: HashMap<PathBuf, Hint>) -> Result<(), Closed> {
-        let renamed = self.follow_renames(&changed)?;
+    pub fn heed(&mut self, changed: HashMap<PathBuf, Hint>, renames: &[(PathBuf, PathBuf)]) -> Result<(), Closed> {
+        self.follow_renames(renames)?;
         for (path, mut hint) in changed {
-            hint.created &= !renamed.contains(&path);
+            hint.created &= !renames.iter().any(|(from, _)| *from == path);
             let known = self.roster.at_path(&path);
             if !hint.moved {
                 match known {
                     Some(id) => self.queue(id),
-                    None => self.observe_path(&path, &hint)?,
+                    None => self.observe_path(&path, hint)?,
                 }
                 continue;
             }
@@ -83,12 +83,12 @@ impl Engine {
                 self.look_for(id)?;
                 self.queue(id);
             }
-            self.observe_path(&path, &hint)?;
+            self.observe_path(&path, hint)?;
         }
         Ok(())
     }
 
-    fn observe_path(&mut self, path: &Path, hint: &Hint) -> Result<(), Closed> {
+    fn observe_path(&mut self, path: &Path, hint: Hint) -> Result<(), Closed> {
         match self.desk.discovery.look(path) {
             Ok(Some(found)) => {
                 self.observe(&found)?;
@@ -156,6 +156,9 @@ impl Engine {
             if let Some(tail) = self.roster.get_mut(id) {
                 tail.renamed = true;
                 tail.commit(&self.desk)?;
+                if !tail.has_origin() {
+                    self.unread_moved.insert(id);
+                }
             }
         }
         let Some(tail) = self.roster.get_mut(id) else { return Ok(()) };
@@ -242,7 +245,7 @@ impl Engine {
         Ok((handle, stat))
     }
 
-    fn is_too_old(&self, found: &Found) -> bool {
+    pub fn is_too_old(&self, found: &Found) -> bool {
         let limit = self.desk.sources.get(found.source).and_then(|source| source.ignore_older);
         limit.is_some_and(|limit| {
             let age = time::now().saturating_sub(found.stat.modified);
@@ -302,6 +305,9 @@ impl Engine {
             Place::Away { since } => Place::Away { since },
             _ => Place::Away { since: Instant::now() },
         };
+        if !tail.has_origin() {
+            self.unread_moved.insert(id);
+        }
         tail.commit(&self.desk)
     }
 
@@ -374,8 +380,34 @@ impl Engine {
         }
     }
 
+    /// The log is to learn of the generations of a path in the order in which they were born: after a kill it is searched
+    /// for those that are younger than the youngest that it knows.
+    fn begin_older(&mut self, id: TailId) -> Result<bool, Closed> {
+        let roster = &self.roster;
+        self.unread_moved.retain(|other| roster.get(*other).is_some_and(|tail| !tail.has_origin()));
+        let Some(tail) = self.roster.get(id) else { return Ok(false) };
+        let is_older = |other: &&TailId| {
+            roster.get(**other).is_some_and(|other| {
+                other.state == State::Fresh
+                    && other.size > 0
+                    && other.discovered == tail.discovered
+                    && other.birth.zip(tail.birth).is_some_and(|(other, this)| other < this)
+            })
+        };
+        let older: Vec<TailId> = self.unread_moved.iter().filter(is_older).copied().collect();
+        for other in older {
+            if self.begin(other)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A file that was seen for the first time, or grew out of nothing: decides whose it is, then reads.
     pub fn begin(&mut self, id: TailId) -> Result<bool, Closed> {
+        if self.begin_older(id)? {
+            return Ok(true);
+        }
         let changed = self.roster.get(id).map(|tail| tail.changed);
         if !self.hold(id)? || self.look_at(id) != Some(Condition::Intact) {
             return Ok(false);

@@ -218,6 +218,19 @@ impl Engine {
                 self.retime(id);
                 return Ok(true);
             }
+            if known.position.birth.is_some() {
+                // It is that file, with other contents: truncated, and then renamed.
+                let discovered = known.descriptor.path.clone();
+                let wanted = self.desk.discovery.source_of(&path).is_some();
+                let id = self.claim(&Found { path, source, stat }, handle, vec![n])?;
+                if let Some(tail) = id.and_then(|id| self.roster.get_mut(id))
+                    && !wanted
+                {
+                    tail.discovered = discovered;
+                    tail.place = Place::Away { since: Instant::now() };
+                }
+                return Ok(id.is_some());
+            }
         }
         let limit = if folder.is_dir() { MISSING_FILE_MAX } else { MISSING_FOLDER_MAX };
         if since.elapsed() < limit || !self.desk.appender.files_may_read() {

@@ -143,6 +143,8 @@ pub(super) struct Tail {
     pub resumed: bool,
     /// Wall-clock time since which it is looked at: what this generation holds was not there before.
     pub since: Nanos,
+    /// Wall-clock time of the last look that found it whole.
+    pub intact_at: Nanos,
     pub generation: u32,
     /// Size at the last look.
     pub size: u64,
@@ -185,6 +187,7 @@ impl Tail {
             renamed: false,
             resumed: false,
             since: time::now() - TIMESTAMP_LAG,
+            intact_at: time::now() - TIMESTAMP_LAG,
             generation: 0,
             size: found.stat.size,
             changed: found.stat.changed,
@@ -283,6 +286,7 @@ impl Tail {
         let Some(handle) = &self.handle else { return Ok(Condition::Intact) };
         let stat = Stat::of_file(handle)?;
         let closely = std::mem::take(&mut self.check);
+        let looked_at = time::now() - TIMESTAMP_LAG;
         if stat.links == 0 && !matches!(self.place, Place::Deleted { .. }) {
             self.place = Place::Deleted { since: Instant::now() };
         }
@@ -292,6 +296,7 @@ impl Tail {
         let condition = if closely && self.is_stale(&stat) { self.verify(&stat)? } else { Condition::Intact };
         if condition == Condition::Intact {
             (self.size, self.changed) = (stat.size, stat.changed);
+            self.intact_at = looked_at;
         }
         Ok(condition)
     }
@@ -468,6 +473,7 @@ impl Tail {
         }
         next.renamed = self.renamed;
         next.generation = self.generation.saturating_add(1);
+        next.since = self.intact_at;
         let unread = self.size.saturating_sub(self.read);
         self.state = State::Truncated { since: Instant::now(), unread };
         (next, unread)

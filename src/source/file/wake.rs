@@ -11,27 +11,22 @@ use crate::source::Control;
 pub const CHANGED_MAX: usize = 8192;
 
 /// What is known about a path that changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hint {
     /// The path leads to another file than before, or to none: created, renamed or removed.
     pub moved: bool,
     /// A file was created there.
     pub created: bool,
-    /// The name that the file there had before it was renamed.
-    pub from: Option<PathBuf>,
 }
 
 impl Hint {
     /// Something else is there than before.
-    pub const MOVED: Hint = Hint { moved: true, created: false, from: None };
+    pub const MOVED: Hint = Hint { moved: true, created: false };
 
     /// Adds what a later hint about the same path says.
     pub fn add(&mut self, later: Hint) {
         self.moved |= later.moved;
         self.created |= later.created;
-        if later.from.is_some() {
-            self.from = later.from;
-        }
     }
 }
 
@@ -40,6 +35,8 @@ impl Hint {
 pub struct Signals {
     pub controls: VecDeque<Control>,
     pub changed: HashMap<PathBuf, Hint>,
+    /// Old and new name of each rename, in the order in which they happened; at most [`CHANGED_MAX`].
+    pub renames: Vec<(PathBuf, PathBuf)>,
     /// Hints were lost: everything is to be looked at.
     pub all_changed: bool,
     /// Nobody is left who could send a control message.
@@ -101,6 +98,14 @@ impl Wake {
         }
         if quiet {
             self.bell.notify_one();
+        }
+    }
+
+    /// A hint: a file got another name. Both names are hinted at, too.
+    pub fn renamed(&self, from: PathBuf, to: PathBuf) {
+        let mut signals = self.lock();
+        if !signals.ended && signals.renames.len() < CHANGED_MAX {
+            signals.renames.push((from, to));
         }
     }
 

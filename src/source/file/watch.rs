@@ -92,13 +92,13 @@ fn pass_on(wake: &Wake, event: notify::Result<notify::Event>) {
     if let EventKind::Modify(ModifyKind::Name(RenameMode::Both)) = event.kind {
         // Repeats a "from" and a "to", but it alone says that they belong together.
         if let Ok([from, to]) = <[_; 2]>::try_from(event.paths) {
-            wake.changed(to, Hint { from: Some(from), ..Hint::MOVED });
+            wake.renamed(from, to);
         }
         return;
     }
     let Some(hint) = hint_of(event.kind) else { return };
     for path in event.paths {
-        wake.changed(path, hint.clone());
+        wake.changed(path, hint);
     }
 }
 

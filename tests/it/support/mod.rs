@@ -3,6 +3,9 @@
 pub mod auth_proxy;
 pub mod azure;
 pub mod engine;
+pub mod fault_proxy;
+pub mod ferry;
 pub mod http1;
 pub mod records;
+pub mod search;
 pub mod stub;

@@ -162,3 +162,12 @@ fn histories_with_every_rotation_lose_and_double_nothing() {
         history(seed, "app.log*", &steps);
     }
 }
+
+#[test]
+fn histories_whose_copies_no_pattern_wants_lose_and_double_nothing() {
+    use Step::*;
+    let steps = [Write, Write, WriteInPieces, Rename, CopyTruncate, Drain, Pause, Pause];
+    for seed in seeds() {
+        history(seed, "app.log", &steps);
+    }
+}

@@ -53,7 +53,7 @@ fn options(name: &str, include: &[String]) -> Options {
             multiline: Multiline::None,
             zone: Zone::Utc,
             max_line: 1024 * 1024,
-            routes: Arc::from([]),
+            routes: Arc::from([None]),
         },
     }
 }

@@ -1,0 +1,116 @@
+//! A plain HTTP proxy in front of a real engine that refuses, loses and delays on demand.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::http1;
+
+/// What happens to one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Pass,
+    /// This status, without asking the engine.
+    Status(u16),
+    /// The connection ends, the engine was not asked.
+    DropBefore,
+    /// The engine has answered, and the connection ends.
+    DropAfter,
+}
+
+type Rule = Box<dyn FnMut(&http1::Request, u64) -> Fault + Send>;
+
+struct State {
+    upstream: String,
+    rule: Mutex<Rule>,
+    /// Connections are refused (accepted and closed at once, and open ones are cut).
+    down: AtomicBool,
+    requests: AtomicU64,
+}
+
+/// The proxy; it ends with the test's runtime.
+pub struct FaultProxy {
+    pub url: String,
+    state: Arc<State>,
+}
+
+impl FaultProxy {
+    /// `upstream`: `http://HOST:PORT`. `rule` is asked for each request with its number, from 0.
+    pub async fn new(upstream: &str, rule: impl FnMut(&http1::Request, u64) -> Fault + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let state = Arc::new(State {
+            upstream: upstream.trim_start_matches("http://").to_owned(),
+            rule: Mutex::new(Box::new(rule)),
+            down: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+        });
+        let accepting = Arc::clone(&state);
+        tokio::spawn(async move {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                if !accepting.down.load(Ordering::SeqCst) {
+                    let state = Arc::clone(&accepting);
+                    // A connection that breaks is what this is for.
+                    tokio::spawn(async move { drop(serve(stream, &state).await) });
+                }
+            }
+        });
+        FaultProxy { url, state }
+    }
+
+    pub fn set_down(&self, down: bool) {
+        self.state.down.store(down, Ordering::SeqCst);
+    }
+
+    pub fn set_rule(&self, rule: impl FnMut(&http1::Request, u64) -> Fault + Send + 'static) {
+        *self.state.rule.lock().expect("no panic") = Box::new(rule);
+    }
+
+    pub fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
+    let mut rest = Vec::new();
+    while let Some(mut request) = http1::read_head(&mut stream, &mut rest).await? {
+        http1::read_body(&mut stream, &mut rest, &mut request).await?;
+        let number = state.requests.fetch_add(1, Ordering::SeqCst);
+        let fault = (state.rule.lock().expect("no panic"))(&request, number);
+        if state.down.load(Ordering::SeqCst) || fault == Fault::DropBefore {
+            return Ok(());
+        }
+        if let Fault::Status(status) = fault {
+            stream.write_all(&http1::response(status, &[], b"scripted")).await?;
+            continue;
+        }
+        let answer = forward(&request, &state.upstream).await?;
+        if fault == Fault::DropAfter {
+            return Ok(());
+        }
+        stream.write_all(&answer).await?;
+        // The engine's connection was for one request: so is this one.
+        stream.shutdown().await?;
+        return Ok(());
+    }
+    Ok(())
+}
+
+/// One request to the engine on a connection of its own; the answer as it came.
+async fn forward(request: &http1::Request, upstream: &str) -> std::io::Result<Vec<u8>> {
+    use tokio::io::AsyncReadExt as _;
+    let mut engine = TcpStream::connect(upstream).await?;
+    let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
+    for (name, value) in request.headers.iter().filter(|(name, _)| name != "connection") {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("connection: close\r\n\r\n");
+    engine.write_all(head.as_bytes()).await?;
+    engine.write_all(&request.body).await?;
+    let mut answer = Vec::new();
+    engine.read_to_end(&mut answer).await?;
+    Ok(answer)
+}
