@@ -289,7 +289,7 @@ impl Pipeline {
         if let Some((target, drained)) = target {
             report.left_bytes = drained.left_bytes;
             for sink in &self.sinks {
-                sink.nudge();
+                sink.begin_drain();
             }
             let sinks = self.sinks.clone();
             tokio::select! {

@@ -110,7 +110,7 @@ impl CursorFile {
             }
             Err(error) => return Err(error),
         };
-        let slot_bytes = file.len()? / 2;
+        let slot_bytes = file.size()? / 2;
         let mut newest: Option<(u64, CursorState)> = None;
         for slot in 0..2 {
             let mut bytes = vec![0; slot_bytes as usize];

@@ -272,12 +272,12 @@ impl Reader {
             self.open_segment()?;
         }
         let Some(open) = &mut self.open else {
-            self.to_next_segment(synced)?;
+            self.next_segment(synced)?;
             return Ok(Err(memory));
         };
-        let limit = if self.at.segment == synced.segment { synced.offset } else { open.file.len()? };
+        let limit = if self.at.segment == synced.segment { synced.offset } else { open.file.size()? };
         if self.at.offset >= limit {
-            self.to_next_segment(synced)?;
+            self.next_segment(synced)?;
             return Ok(Err(memory));
         }
         match read_frame(open.file.as_ref(), open.number, self.at.offset, limit, memory)? {
@@ -315,7 +315,7 @@ impl Reader {
         let mut open = OpenSegment { number, file, origins: Vec::new(), mask: 0, has_table: false };
         let mut offset = SEGMENT_HEADER_BYTES as u64;
         self.at.offset = self.at.offset.max(offset);
-        let limit = open.file.len()?;
+        let limit = open.file.size()?;
         let mut memory = Vec::new();
         while offset < self.at.offset {
             match read_frame(open.file.as_ref(), number, offset, limit, memory)? {
@@ -336,7 +336,7 @@ impl Reader {
         Ok(())
     }
 
-    fn to_next_segment(&mut self, synced: LogPosition) -> io::Result<()> {
+    fn next_segment(&mut self, synced: LogPosition) -> io::Result<()> {
         let next = segments(self.storage.as_ref(), &self.dir)?
             .into_iter()
             .find(|&number| number > self.at.segment)
@@ -432,6 +432,9 @@ fn index_sections(frame: &[u8], origins: &mut Vec<Option<Arc<ReadOrigin>>>) -> V
     views
 }
 
+/// A whole frame with its padding, or the memory back.
+pub(super) type ReadFrame = Result<(FrameHeader, Vec<u8>), Vec<u8>>;
+
 /// Reads the frame at `offset` with its padding; the memory back where there is no whole one before `limit`.
 pub(super) fn read_frame(
     file: &dyn StorageFile,
@@ -439,7 +442,7 @@ pub(super) fn read_frame(
     offset: u64,
     limit: u64,
     memory: Vec<u8>,
-) -> io::Result<Result<(FrameHeader, Vec<u8>), Vec<u8>>> {
+) -> io::Result<ReadFrame> {
     let mut memory = memory;
     memory.resize(FRAME_HEADER_BYTES, 0);
     if read_full(file, &mut memory, offset)? < FRAME_HEADER_BYTES {

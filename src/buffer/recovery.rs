@@ -193,7 +193,7 @@ fn find(dir: &Path, storage: &dyn Storage) -> Result<Found, OpenError> {
         };
         let len = if replayed {
             // An older segment is read by the sinks that need it; its damage is found there.
-            if whole { Some(file.len().map_err(io_error)?) } else { None }
+            if whole { Some(file.size().map_err(io_error)?) } else { None }
         } else if whole {
             replay(&mut found, file.as_ref(), number, dir, storage).map_err(io_error)?
         } else {
@@ -219,7 +219,7 @@ fn drop_segment(
     dir: &Path,
     storage: &dyn Storage,
 ) -> io::Result<()> {
-    let len = file.len()?;
+    let len = file.size()?;
     if find_frame(file, number, 0, len)?.is_some() {
         tracing::error!(segment = number, bytes = len, "a damaged segment of the buffer was set aside in quarantine/");
         found.damaged_bytes += len;
@@ -240,7 +240,7 @@ fn replay(
     dir: &Path,
     storage: &dyn Storage,
 ) -> io::Result<Option<u64>> {
-    let limit = file.len()?;
+    let limit = file.size()?;
     let mut offset = SEGMENT_HEADER_BYTES as u64;
     let (header, mut memory) = match read_frame(file, number, offset, limit, Vec::new())? {
         Ok((header, bytes)) if header.kind == FrameKind::Table => (header, bytes),

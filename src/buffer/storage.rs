@@ -30,7 +30,8 @@ pub trait StorageFile: Send + Sync + Debug {
     /// Makes all that was written durable, with the length.
     fn sync(&self) -> io::Result<()>;
     fn set_len(&self, len: u64) -> io::Result<()>;
-    fn len(&self) -> io::Result<u64>;
+    /// Length in bytes, what was preallocated included.
+    fn size(&self) -> io::Result<u64>;
 }
 
 /// Reads until `buf` is full or the file ends; returns how much there was.
@@ -126,7 +127,7 @@ impl StorageFile for DiskFile {
         self.0.set_len(len)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 }

@@ -272,11 +272,7 @@ impl Writer {
     fn run(mut self) {
         loop {
             let (sections, step) = self.wait_for_work();
-            let result = self.write_all(sections).and_then(|done| match (done, step) {
-                (Step::GoOn, Step::GoOn) => Ok(Step::GoOn),
-                _ => Ok(Step::Stop),
-            });
-            match result {
+            match self.write_all(sections).map(|done| if done == Step::GoOn { step } else { done }) {
                 Ok(Step::GoOn) => {}
                 Ok(Step::Stop) => break,
                 Err(error) => {

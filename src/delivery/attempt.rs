@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,10 +32,46 @@ pub struct Shared {
     pub stats: Arc<Stats>,
     pub ledger: Ledger,
     pub dead: DeadLetters,
-    /// Ends every wait at once: a drain has begun.
-    pub nudge: Arc<Notify>,
+    pub drain: Arc<Drain>,
     pub streak: Mutex<Streak>,
     pub logged: Mutex<Option<Instant>>,
+}
+
+/// Whether someone waits for the sink to have everything.
+#[derive(Debug, Default)]
+pub struct Drain {
+    draining: AtomicBool,
+    /// Ends every wait at once.
+    begun: Notify,
+}
+
+impl Drain {
+    /// Attempts that wait are made now, and wait less from now on.
+    pub fn begin(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.begun.notify_waiters();
+    }
+
+    /// Waits so long, or until a drain begins. One that was `known` when the wait was chosen does not end it.
+    async fn wait(&self, wait: Duration, known: bool) {
+        let begun = self.begun.notified();
+        tokio::pin!(begun);
+        begun.as_mut().enable();
+        if known {
+            return tokio::time::sleep(wait).await;
+        }
+        if self.draining() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = begun => {}
+        }
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
 }
 
 /// Equal refusals in a row.
@@ -83,6 +120,8 @@ pub async fn deliver(shared: &Shared, load: Load, note: Option<Vec<u8>>) -> io::
     let mut new_credentials = false;
     let mut dead = Vec::new();
     while let Some(piece) = work.pop_front() {
+        let draining = shared.drain.draining();
+        schedule.set_draining(draining);
         match shared.step(piece, &mut schedule, &mut new_credentials, &mut dead).await? {
             Step::Done => schedule = Schedule::default(),
             Step::Two(first, second) => {
@@ -91,10 +130,7 @@ pub async fn deliver(shared: &Shared, load: Load, note: Option<Vec<u8>>) -> io::
             }
             Step::Again(piece, wait) => {
                 work.push_front(piece);
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = shared.nudge.notified() => {}
-                }
+                shared.drain.wait(wait, draining).await;
             }
         }
     }

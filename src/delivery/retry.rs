@@ -10,6 +10,9 @@ pub const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Longest wait after a fault of the sink itself, before jitter.
 pub const SINK_FAULT_MAX: Duration = Duration::from_secs(60);
 
+/// Longest wait of our own while a drain waits for the sink: its deadline may be near.
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);
+
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const SINK_FAULT_FIRST: Duration = Duration::from_secs(5);
 /// Waits are spread by this share to both sides, so that a fleet does not pulse.
@@ -20,6 +23,7 @@ const JITTER: f64 = 0.3;
 pub struct Schedule {
     passing: ExponentialBackoff,
     sink_fault: ExponentialBackoff,
+    draining: bool,
 }
 
 impl Default for Schedule {
@@ -33,14 +37,25 @@ impl Default for Schedule {
                 .with_max_elapsed_time(None)
                 .build()
         };
-        Schedule { passing: schedule(RETRY_FIRST, RETRY_MAX), sink_fault: schedule(SINK_FAULT_FIRST, SINK_FAULT_MAX) }
+        let (passing, sink_fault) = (schedule(RETRY_FIRST, RETRY_MAX), schedule(SINK_FAULT_FIRST, SINK_FAULT_MAX));
+        Schedule { passing, sink_fault, draining: false }
     }
 }
 
 impl Schedule {
+    /// Whether a drain waits: our own waits are then at most [`DRAIN_MAX`], the server's wishes stay.
+    pub fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    fn bounded(&self, own: Duration) -> Duration {
+        if self.draining { own.min(DRAIN_MAX) } else { own }
+    }
+
     /// The wait after a passing fault. The server's own wish comes first, as it is at least.
     pub fn after_fault(&mut self, server: Option<Duration>) -> Duration {
         let own = self.passing.next_backoff().unwrap_or(RETRY_MAX);
+        let own = self.bounded(own);
         match server {
             // Jitter on top only: earlier than asked for would be refused again.
             Some(server) => server + own.min(server / 4 + RETRY_FIRST),
@@ -51,6 +66,7 @@ impl Schedule {
     /// The wait after a fault of the sink itself.
     pub fn after_sink_fault(&mut self, server: Option<Duration>) -> Duration {
         let own = self.sink_fault.next_backoff().unwrap_or(SINK_FAULT_MAX);
+        let own = self.bounded(own);
         own.max(server.unwrap_or_default())
     }
 }
@@ -71,6 +87,16 @@ mod tests {
         }
         assert!(last >= RETRY_MAX.mul_f64(0.69));
         assert!(schedule.after_sink_fault(None) >= SINK_FAULT_FIRST.mul_f64(0.69));
+    }
+
+    #[test]
+    fn a_drain_shortens_our_own_waits_only() {
+        let mut schedule = Schedule::default();
+        schedule.set_draining(true);
+        for _ in 0..20 {
+            assert!(schedule.after_fault(None) <= DRAIN_MAX && schedule.after_sink_fault(None) <= DRAIN_MAX);
+        }
+        assert!(schedule.after_fault(Some(Duration::from_secs(9))) >= Duration::from_secs(9));
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{Shared, Streak, deliver};
+use super::attempt::{Drain, Shared, Streak, deliver};
 use super::batch::{Filling, Load};
 use super::decision::Protocol;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Stats};
@@ -67,13 +67,13 @@ pub struct Handle {
     pub stats: Arc<Stats>,
     /// Everything before this place is accepted or dead-lettered.
     pub progress: watch::Receiver<LogPosition>,
-    nudge: Arc<Notify>,
+    drain: Arc<Drain>,
 }
 
 impl Handle {
-    /// Ends all waits for the next attempt.
-    pub fn nudge(&self) {
-        self.nudge.notify_waiters();
+    /// Someone waits for the sink to have everything: attempts that wait are made now.
+    pub fn begin_drain(&self) {
+        self.drain.begin();
     }
 }
 
@@ -98,7 +98,7 @@ impl Delivery {
             stats: Arc::new(Stats::default()),
             ledger: Ledger::new(file, state),
             dead: DeadLetters::new(dead_letter_dir, &options.name),
-            nudge: Arc::new(Notify::new()),
+            drain: Arc::default(),
             streak: Mutex::new(Streak::default()),
             logged: Mutex::new(None),
         };
@@ -124,7 +124,7 @@ impl Delivery {
             name: Arc::clone(&self.shared.name),
             stats: Arc::clone(&self.shared.stats),
             progress: self.progress.subscribe(),
-            nudge: Arc::clone(&self.shared.nudge),
+            drain: Arc::clone(&self.shared.drain),
         }
     }
 

@@ -150,7 +150,7 @@ UNIT
 [Unit]
 After=logferry.service
 [Service]
-ExecStart=/bin/sh -c 'trap "i=0; while [ $$i -lt 500 ]; do i=$$((i + 1)); echo last-$$i; done >>/var/log/worker/worker.log; exit 0" TERM; while :; do sleep 0.1; done'
+ExecStart=/bin/sh -c 'last() { i=0; while [ $$i -lt 500 ]; do i=$$((i + 1)); echo last-$$i; done >>/var/log/worker/worker.log; exit 0; }; trap last TERM; while :; do sleep 0.1; done'
 UNIT
   inside systemctl daemon-reload
 }
@@ -165,7 +165,7 @@ crash() {
   local pid
   pid=$(property MainPID)
   write_lines crash 5000 /home/agent/agent.log
-  inside kill -9 "$pid"
+  shell "kill -9 $pid"
   retry_until "$BOOT_SECONDS" restarted_after "$pid"
 }
 

@@ -285,14 +285,14 @@ impl Containers {
             self.known.insert(candidate.id, Known::Left);
             return Ok(());
         }
-        self.spawn(engine, container).await
+        self.spawn(engine, container)
     }
 
-    async fn spawn(&mut self, engine: Engine, container: Container) -> Result<(), Error> {
+    fn spawn(&mut self, engine: Engine, container: Container) -> Result<(), Error> {
         let id = container.candidate.id.clone();
         let live = self.live.remove(&id).unwrap_or_default();
         let (sender, signals) = mpsc::channel(SIGNALS_MAX);
-        let reader = Reader::new(Arc::clone(&self.shared), engine, container, live, signals).await?;
+        let reader = Reader::new(Arc::clone(&self.shared), engine, container, live, signals)?;
         let task_id = id.clone();
         let task = self.tasks.spawn(async move { (task_id, reader.run().await) });
         self.task_of.insert(task.id(), id.clone());

@@ -116,7 +116,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) async fn new(
+    pub(super) fn new(
         shared: Arc<Shared>,
         engine: Engine,
         container: Container,
@@ -124,7 +124,7 @@ impl Reader {
         signals: mpsc::Receiver<Signal>,
     ) -> Result<Reader, Error> {
         let (id, terminal) = (container.candidate.id.clone(), container.terminal);
-        let tracks = Tracks::resume(Arc::clone(&shared), container, live).await?;
+        let tracks = Tracks::resume(Arc::clone(&shared), container, live)?;
         Ok(Reader {
             shared,
             engine,
@@ -149,6 +149,7 @@ impl Reader {
     pub(super) async fn run(mut self) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let _counted = Counted::new(&shared.stats.containers);
+        self.append_all().await?;
         let mut next = Next::Look;
         loop {
             next = match next {
@@ -160,7 +161,8 @@ impl Reader {
                     if self.unread && !self.tracks.are_at_end() && !self.unreadable {
                         self.tracks.gap(None, GapReason::Gone);
                     }
-                    return self.tracks.end().await;
+                    self.tracks.end();
+                    return self.append_all().await;
                 }
                 Next::Stop => return Ok(()),
             };
@@ -217,25 +219,30 @@ impl Reader {
                     Some(Signal::Started) => overdue = None,
                     Some(Signal::Look) => {}
                 },
-                bytes = reading.next() => match bytes {
-                    Ok(bytes) => if let Some(end) = self.absorb(&mut reading, &bytes).await? {
+                bytes = reading.next() => {
+                    let absorbed = match bytes {
+                        Ok(bytes) => self.absorb(&mut reading, &bytes)?,
+                        Err(end) => Some(end),
+                    };
+                    if let Some(end) = absorbed {
                         break end;
-                    },
-                    Err(end) => break end,
-                },
+                    }
+                }
                 () = timer.as_mut(), if due.is_some() => {
                     let now = Instant::now();
                     due = None;
-                    self.tracks.on_due(now).await?;
+                    self.tracks.on_due(now);
                     if overdue.is_some_and(|at| at <= now) {
                         tracing::debug!(id = self.id, "the stream did not end with its container");
                         break ReadEnd::Overdue;
                     }
                 }
             }
+            if !self.append_soon().await? {
+                break ReadEnd::Full;
+            }
         };
-        self.after_reading(&mut reading, &end).await?;
-        drop(reading);
+        self.after_reading(reading, &end).await?;
         match end {
             ReadEnd::Eof | ReadEnd::Overdue => Ok(Next::Look),
             ReadEnd::Full => self.wait(ROOM_POLL, Next::Follow).await,
@@ -246,7 +253,8 @@ impl Reader {
     async fn rest(&mut self, life: Life) -> Result<Next, Error> {
         match self.read_to_end(None).await? {
             ReadEnd::Eof => {
-                self.tracks.rest().await?;
+                self.tracks.rest();
+                self.append_all().await?;
                 Ok(Next::Idle(life))
             }
             ReadEnd::Full | ReadEnd::Overdue => self.wait(ROOM_POLL, Next::Look).await,
@@ -295,7 +303,7 @@ impl Reader {
     }
 
     /// Takes up the entries that `bytes` make whole; gives the end of the reading where it cannot go on.
-    async fn absorb(&mut self, reading: &mut Reading, bytes: &[u8]) -> Result<Option<ReadEnd>, Error> {
+    fn absorb(&mut self, reading: &mut Reading, bytes: &[u8]) -> Result<Option<ReadEnd>, Error> {
         if let Some(since) = reading.begin() {
             // Only now: where the engine gives nothing any more, what is held back is the last that there is.
             self.tracks.rewind(since);
@@ -304,23 +312,41 @@ impl Reader {
         reading.decoder.push(bytes);
         loop {
             match reading.decoder.next_entry() {
-                Ok(Some(entry)) => self.tracks.take(entry).await?,
-                Ok(None) => break,
+                Ok(Some(entry)) => self.tracks.take(entry)?,
+                Ok(None) => return Ok(None),
                 Err(damage) => return Ok(Some(self.damaged(&damage))),
             }
         }
-        if !self.tracks.has_appended() {
-            return Ok(None);
-        }
-        // A moment's wait is cheaper than to read again what comes before the position.
+    }
+
+    /// Appends what was made of the stream; false where the buffer has no room for it within [`ROOM_WAIT`].
+    async fn append_soon(&mut self) -> Result<bool, Error> {
         let patience = Instant::now() + ROOM_WAIT;
-        while !self.shared.appender.docker_may_read() {
-            if Instant::now() >= patience {
-                return Ok(Some(ReadEnd::Full));
+        while self.tracks.has_sections() {
+            if self.shared.appender.docker_may_read() {
+                self.append_next().await?;
+            } else if Instant::now() < patience {
+                sleep(ROOM_POLL).await;
+            } else {
+                return Ok(false);
             }
-            sleep(ROOM_POLL).await;
         }
-        Ok(None)
+        Ok(true)
+    }
+
+    /// Appends all that was made, however long that takes: no stream is open.
+    async fn append_all(&mut self) -> Result<(), Error> {
+        while self.tracks.has_sections() {
+            self.append_next().await?;
+        }
+        Ok(())
+    }
+
+    async fn append_next(&mut self) -> Result<(), Error> {
+        match self.tracks.next_section() {
+            Some(section) => self.shared.appender.append(section).await.map_err(|_| Error::BufferClosed),
+            None => Ok(()),
+        }
     }
 
     /// The engine's stream cannot be read on. It is read again by position; the gap is noted once for each place.
@@ -333,16 +359,20 @@ impl Reader {
         ReadEnd::Failed(EngineError::Unreachable(damage.to_string()))
     }
 
-    async fn after_reading(&mut self, reading: &mut Reading, end: &ReadEnd) -> Result<(), Error> {
+    /// Ends a reading: its connection first, then what is to be made of its last bytes.
+    async fn after_reading(&mut self, reading: Reading, end: &ReadEnd) -> Result<(), Error> {
+        let mut decoder = reading.decoder;
+        drop(reading.stream);
         if matches!(end, ReadEnd::Eof) {
             self.unread = false;
-            if let Some(entry) = reading.decoder.last_entry() {
-                self.tracks.take(entry).await?;
+            if let Some(entry) = decoder.last_entry() {
+                self.tracks.take(entry)?;
             }
         } else {
             self.shared.stats.reconnects.fetch_add(1, Ordering::Relaxed);
         }
-        self.tracks.feed_all(Flush::No).await?;
+        self.tracks.feed_all(Flush::No);
+        self.append_all().await?;
         self.fruitless = self.tracks.consumed() == self.opened_at;
         if !self.fruitless {
             self.pause = PAUSE_FIRST;
@@ -364,16 +394,22 @@ impl Reader {
         let mut reading = self.open(false);
         let end = loop {
             tokio::select! {
-                bytes = reading.next() => match bytes {
-                    Ok(bytes) => if let Some(end) = self.absorb(&mut reading, &bytes).await? {
+                bytes = reading.next() => {
+                    let absorbed = match bytes {
+                        Ok(bytes) => self.absorb(&mut reading, &bytes)?,
+                        Err(end) => Some(end),
+                    };
+                    if let Some(end) = absorbed {
                         break end;
-                    },
-                    Err(end) => break end,
-                },
+                    }
+                }
                 () = at(deadline) => break ReadEnd::Overdue,
             }
+            if !self.append_soon().await? {
+                break ReadEnd::Full;
+            }
         };
-        self.after_reading(&mut reading, &end).await?;
+        self.after_reading(reading, &end).await?;
         Ok(end)
     }
 
@@ -387,7 +423,7 @@ impl Reader {
             match self.read_to_end(target.deadline).await? {
                 ReadEnd::Eof => {}
                 ReadEnd::Overdue => {
-                    self.tracks.feed_all(Flush::All).await?;
+                    self.tracks.feed_all(Flush::All);
                     break;
                 }
                 ReadEnd::Full if !is_past(target.deadline) => {
@@ -405,7 +441,7 @@ impl Reader {
                     break;
                 }
             }
-            self.tracks.feed_all(Flush::Group).await?;
+            self.tracks.feed_all(Flush::Group);
             if self.tracks.held() == 0 {
                 break;
             }
@@ -419,9 +455,10 @@ impl Reader {
                     continue;
                 }
             }
-            self.tracks.feed_all(Flush::All).await?;
+            self.tracks.feed_all(Flush::All);
             break;
         }
+        self.append_all().await?;
         self.answer(target);
         Ok(())
     }

@@ -35,7 +35,7 @@ impl fmt::Display for ReadEnd {
 
 /// A reading of the container's log.
 pub(super) struct Reading {
-    stream: Streamed<Bytes>,
+    pub(super) stream: Streamed<Bytes>,
     pub(super) decoder: Decoder,
     /// From when on it was asked for; `None`: from the start.
     since: Option<Nanos>,

@@ -1,5 +1,6 @@
-//! Both streams of one container: finds or makes their origins, and appends what ingest makes of them.
+//! Both streams of one container: finds or makes their origins, and collects what ingest makes of them. Waits for nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,8 +30,8 @@ pub(super) struct Tracks {
     stderr: Option<Track>,
     /// When ingest is to be asked about what was pushed.
     feed_at: Option<Instant>,
-    /// A section was appended since [`Self::has_appended`] was asked.
-    appended: bool,
+    /// Sections that wait to be appended, in order: those of one chunk of the engine's stream.
+    outbox: VecDeque<Section>,
 }
 
 impl Tracks {
@@ -38,12 +39,9 @@ impl Tracks {
     ///
     /// # Errors
     /// [`Error`]: the buffer has stopped, or there are no random ids.
-    pub(super) async fn resume(
-        shared: Arc<Shared>,
-        container: Container,
-        live: Vec<LiveOrigin>,
-    ) -> Result<Self, Error> {
-        let mut tracks = Tracks { shared, container, stdout: None, stderr: None, feed_at: None, appended: false };
+    pub(super) fn resume(shared: Arc<Shared>, container: Container, live: Vec<LiveOrigin>) -> Result<Self, Error> {
+        let mut tracks =
+            Tracks { shared, container, stdout: None, stderr: None, feed_at: None, outbox: VecDeque::new() };
         for stream in STREAMS {
             let mine = |origin: &&LiveOrigin| {
                 Descriptor::decode(&origin.info.descriptor).is_some_and(|descriptor| descriptor.stream == stream)
@@ -54,13 +52,13 @@ impl Tracks {
             };
             let found = live.iter().filter(mine).max_by_key(how_far);
             if let Some(found) = found {
-                tracks.resume_stream(stream, found).await?;
+                tracks.resume_stream(stream, found)?;
             }
         }
         Ok(tracks)
     }
 
-    async fn resume_stream(&mut self, stream: Stream, found: &LiveOrigin) -> Result<(), Error> {
+    fn resume_stream(&mut self, stream: Stream, found: &LiveOrigin) -> Result<(), Error> {
         let Some(position) = Position::decode(&found.position) else {
             tracing::warn!(
                 container = self.container.candidate.name,
@@ -83,11 +81,11 @@ impl Tracks {
         }
         if !found.ended {
             let old = Begin { info: Arc::clone(&found.info), position, counters: found.counters.clone() };
-            self.append(old.section(true)).await?;
+            self.outbox.push_back(old.section(true));
         }
         let (begin, constants) = self.new_origin(stream, Position { at_end: false, ..position })?;
         // Said at once: the old one may retire before the stream has another line.
-        self.append(begin.section(false)).await?;
+        self.outbox.push_back(begin.section(false));
         *self.slot(stream) = Some(self.track(begin, constants, true));
         Ok(())
     }
@@ -158,7 +156,7 @@ impl Tracks {
     }
 
     /// Takes up one entry of the reading.
-    pub(super) async fn take(&mut self, entry: Entry<'_>) -> Result<(), Error> {
+    pub(super) fn take(&mut self, entry: Entry<'_>) -> Result<(), Error> {
         let stream = entry.stream;
         if self.get(stream).is_none() {
             let (begin, constants) = self.new_origin(stream, Position::default())?;
@@ -166,41 +164,41 @@ impl Tracks {
         }
         let Some(track) = self.slot(stream) else { return Ok(()) };
         match track.admit(entry.time, entry.payload, time::now) {
-            Admitted::Old => Ok(()),
-            Admitted::New(fresh) => self.push(stream, &fresh).await,
+            Admitted::Old => {}
+            Admitted::New(fresh) => self.push(stream, &fresh),
             Admitted::AfterGap(fresh) => {
-                self.begin_after_gap(stream).await?;
-                self.push(stream, &fresh).await
+                self.begin_after_gap(stream)?;
+                self.push(stream, &fresh);
             }
         }
+        Ok(())
     }
 
-    async fn push(&mut self, stream: Stream, fresh: &Fresh<'_>) -> Result<(), Error> {
+    fn push(&mut self, stream: Stream, fresh: &Fresh<'_>) {
         if self.get(stream).is_some_and(|track| track.is_cut_before(fresh)) {
-            self.feed(stream, Flush::All).await?;
+            self.feed(stream, Flush::All);
         }
-        let Some(track) = self.slot(stream) else { return Ok(()) };
+        let Some(track) = self.slot(stream) else { return };
         track.push(fresh);
         let unfed = track.unfed();
         if self.feed_at.is_none() {
             self.feed_at = Some(Instant::now() + LINGER);
         }
         if unfed >= READ_BYTES {
-            self.feed(stream, Flush::No).await?;
+            self.feed(stream, Flush::No);
         }
-        Ok(())
     }
 
-    async fn begin_after_gap(&mut self, stream: Stream) -> Result<(), Error> {
+    fn begin_after_gap(&mut self, stream: Stream) -> Result<(), Error> {
         let Some(track) = self.get(stream) else { return Ok(()) };
         let (old, known) = (track.begin(), track.is_known());
         self.gap(Some(stream), GapReason::Rotated);
         let (begin, constants) = self.new_origin(stream, old.position.after_gap())?;
         if known {
-            self.append(old.section(true)).await?;
+            self.outbox.push_back(old.section(true));
         }
         let ingest = self.ingest(&begin, constants);
-        self.append(begin.section(false)).await?;
+        self.outbox.push_back(begin.section(false));
         if let Some(track) = self.slot(stream) {
             track.replace_origin(begin, ingest);
         }
@@ -236,36 +234,31 @@ impl Tracks {
     }
 
     /// Feeds what has waited for further lines, and closes open groups whose streams have been quiet.
-    pub(super) async fn on_due(&mut self, now: Instant) -> Result<(), Error> {
+    pub(super) fn on_due(&mut self, now: Instant) {
         if self.feed_at.is_some_and(|at| at <= now) {
-            self.feed_all(Flush::No).await?;
+            self.feed_all(Flush::No);
         }
         for stream in STREAMS {
             if self.get(stream).and_then(Track::quiet_at).is_some_and(|at| at <= now) {
-                self.feed(stream, Flush::Group).await?;
+                self.feed(stream, Flush::Group);
             }
         }
-        Ok(())
     }
 
     /// Lets ingest consume what was read of both streams.
-    pub(super) async fn feed_all(&mut self, flush: Flush) -> Result<(), Error> {
+    pub(super) fn feed_all(&mut self, flush: Flush) {
         self.feed_at = None;
         for stream in STREAMS {
-            self.feed(stream, flush).await?;
+            self.feed(stream, flush);
         }
-        Ok(())
     }
 
-    async fn feed(&mut self, stream: Stream, flush: Flush) -> Result<(), Error> {
+    fn feed(&mut self, stream: Stream, flush: Flush) {
         if matches!(flush, Flush::No) && self.get(stream).is_none_or(|track| track.unfed() == 0) {
-            return Ok(());
+            return;
         }
         loop {
-            let Some(track) = self.slot(stream) else { return Ok(()) };
-            if track.held() == 0 {
-                return Ok(());
-            }
+            let Some(track) = self.slot(stream).as_mut().filter(|track| track.held() > 0) else { return };
             let fed = track.feed(flush, Instant::now());
             let other = match stream {
                 Stream::Stdout => self.stderr.as_ref(),
@@ -273,46 +266,40 @@ impl Tracks {
             };
             let beside = other.map_or(Some(0), |other| (other.held() == 0).then(|| other.position().bytes));
             let section = self.slot(stream).as_mut().and_then(|track| track.section(beside));
-            if let Some(section) = section {
-                self.append(section).await?;
-            }
+            self.outbox.extend(section);
             if !fed.section_full {
-                return Ok(());
+                return;
             }
         }
     }
 
     /// The container does not run and its log was read to the end: takes up unterminated lines too, and says so.
-    pub(super) async fn rest(&mut self) -> Result<(), Error> {
-        self.feed_all(Flush::All).await?;
+    pub(super) fn rest(&mut self) {
+        self.feed_all(Flush::All);
         for stream in STREAMS {
             let section = self.slot(stream).as_mut().and_then(Track::end_section);
-            if let Some(section) = section {
-                self.append(section).await?;
-            }
+            self.outbox.extend(section);
         }
-        Ok(())
     }
 
     /// The container is gone: nothing more can come.
-    pub(super) async fn end(&mut self) -> Result<(), Error> {
-        self.feed_all(Flush::All).await?;
+    pub(super) fn end(&mut self) {
+        self.feed_all(Flush::All);
         for track in [self.stdout.take(), self.stderr.take()].into_iter().flatten() {
             if track.is_known() {
-                self.append(track.begin().section(true)).await?;
+                self.outbox.push_back(track.begin().section(true));
             }
         }
-        Ok(())
     }
 
-    /// Whether a section was appended since this was last asked.
-    pub(super) fn has_appended(&mut self) -> bool {
-        std::mem::take(&mut self.appended)
+    /// The next section to append; it is appended before anything after it.
+    pub(super) fn next_section(&mut self) -> Option<Section> {
+        self.outbox.pop_front()
     }
 
-    async fn append(&mut self, section: Section) -> Result<(), Error> {
-        self.appended = true;
-        self.shared.appender.append(section).await.map_err(|_| Error::BufferClosed)
+    /// Whether there are sections to append.
+    pub(super) fn has_sections(&self) -> bool {
+        !self.outbox.is_empty()
     }
 
     /// Origins that were begun.

@@ -9,7 +9,7 @@ use super::discover::Found;
 use super::engine::Engine;
 use super::identity::{MARK_BYTES, Mark, Stat};
 use super::roster::TailId;
-use super::tail::{Place, State, Tail};
+use super::tail::{Condition, Place, State, Tail};
 use crate::buffer::Closed;
 use crate::record::Nanos;
 
@@ -109,6 +109,40 @@ impl Engine {
         Ok(taken)
     }
 
+    /// The log is to learn of the generations of a path in the order in which they were born: after a kill it is searched
+    /// for those that are younger than the youngest that it knows.
+    pub fn commit_older(&mut self, id: TailId) -> Result<(), Closed> {
+        let roster = &self.roster;
+        self.unread_moved.retain(|other| roster.get(*other).is_some_and(|tail| !tail.has_origin()));
+        let Some(tail) = self.roster.get(id) else { return Ok(()) };
+        let mut older: Vec<(Option<Nanos>, TailId)> = self
+            .unread_moved
+            .iter()
+            .filter_map(|other| roster.get(*other).map(|tail| (*other, tail)))
+            .filter(|(_, other)| other.state == State::Fresh && other.size > 0 && other.discovered == tail.discovered)
+            .filter(|(_, other)| other.birth.zip(tail.birth).is_some_and(|(other, this)| other < this))
+            .map(|(id, other)| (other.birth, id))
+            .collect();
+        older.sort_unstable();
+        for (_, other) in older {
+            if !self.hold(other)? || self.look_at(other) != Some(Condition::Intact) {
+                continue;
+            }
+            self.judge(other)?;
+            if let Some(tail) = self.roster.get_mut(other)
+                && tail.state == State::Live
+                && !tail.has_origin()
+            {
+                match tail.begin_stream(&mut self.desk) {
+                    Ok(()) => tail.commit(&self.desk)?,
+                    Err(error) => self.trouble(other, &error),
+                }
+            }
+            self.queue(other);
+        }
+        Ok(())
+    }
+
     /// Whether a file begins with the same bytes as that of a tail, as far as both reach.
     fn begins_like(&self, path: &Path, tail: Option<TailId>) -> bool {
         let Some(tail) = tail.and_then(|id| self.roster.get(id)) else { return false };
@@ -135,6 +169,7 @@ impl Engine {
         if !self.is_own(id)? {
             return Ok(true);
         }
+        self.commit_older(id)?;
         let Some(tail) = self.roster.get_mut(id) else { return Ok(true) };
         tail.state = State::Live;
         if let Err(error) = tail.begin_stream(&mut self.desk) {

@@ -68,22 +68,21 @@ impl Engine {
 
     /// Follows hints about single paths.
     pub fn heed(&mut self, changed: HashMap<PathBuf, Hint>, renames: &[(PathBuf, PathBuf)]) -> Result<(), Closed> {
+        // First what is known finds its new place, so that what is found afterwards is what nobody knew.
+        for (path, hint) in &changed {
+            if let Some(id) = self.roster.at_path(path) {
+                if hint.moved {
+                    self.look_for(id)?;
+                }
+                self.queue(id);
+            }
+        }
         self.follow_renames(renames)?;
         for (path, mut hint) in changed {
             hint.created &= !renames.iter().any(|(from, _)| *from == path);
-            let known = self.roster.at_path(&path);
-            if !hint.moved {
-                match known {
-                    Some(id) => self.queue(id),
-                    None => self.observe_path(&path, hint)?,
-                }
-                continue;
+            if hint.moved || self.roster.at_path(&path).is_none() {
+                self.observe_path(&path, hint)?;
             }
-            if let Some(id) = known {
-                self.look_for(id)?;
-                self.queue(id);
-            }
-            self.observe_path(&path, hint)?;
         }
         Ok(())
     }
@@ -380,34 +379,9 @@ impl Engine {
         }
     }
 
-    /// The log is to learn of the generations of a path in the order in which they were born: after a kill it is searched
-    /// for those that are younger than the youngest that it knows.
-    fn begin_older(&mut self, id: TailId) -> Result<bool, Closed> {
-        let roster = &self.roster;
-        self.unread_moved.retain(|other| roster.get(*other).is_some_and(|tail| !tail.has_origin()));
-        let Some(tail) = self.roster.get(id) else { return Ok(false) };
-        let is_older = |other: &&TailId| {
-            roster.get(**other).is_some_and(|other| {
-                other.state == State::Fresh
-                    && other.size > 0
-                    && other.discovered == tail.discovered
-                    && other.birth.zip(tail.birth).is_some_and(|(other, this)| other < this)
-            })
-        };
-        let older: Vec<TailId> = self.unread_moved.iter().filter(is_older).copied().collect();
-        for other in older {
-            if self.begin(other)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// A file that was seen for the first time, or grew out of nothing: decides whose it is, then reads.
     pub fn begin(&mut self, id: TailId) -> Result<bool, Closed> {
-        if self.begin_older(id)? {
-            return Ok(true);
-        }
+        self.commit_older(id)?;
         let changed = self.roster.get(id).map(|tail| tail.changed);
         if !self.hold(id)? || self.look_at(id) != Some(Condition::Intact) {
             return Ok(false);

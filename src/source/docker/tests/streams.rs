@@ -45,14 +45,14 @@ async fn a_terminal_has_one_stream_whose_long_lines_are_whole() {
     let name = engine.run("tty", &["-t"], script);
     engine.wait(&name);
     let source = start(engine.options(), &Log::default(), Vec::new());
-    let long = format!("{}\r", "T".repeat(100_000));
-    let expected = ["first\r", "err\r", &long, "\u{1}\u{2}end"];
+    let long = "T".repeat(100_000);
+    let expected = ["first", "err", &long, "\u{1}\u{2}end"];
     let records = source.until(|r| count(r, &name, "stdout") == 4).await;
-    assert_eq!(messages(&records, &name, "stdout"), expected);
+    assert!(messages(&records, &name, "stdout") == expected);
     engine.call(&["start", &name]);
     engine.wait(&name);
     let records = source.until(|r| count(r, &name, "stdout") == 8).await;
-    assert_eq!(messages(&records, &name, "stdout")[4..], expected);
+    assert!(messages(&records, &name, "stdout")[4..] == expected);
     let log = source.log.clone();
     source.stop().await;
 
@@ -61,7 +61,7 @@ async fn a_terminal_has_one_stream_whose_long_lines_are_whole() {
     engine.wait(&name);
     let source = start(engine.options(), &log, log.live());
     let records = source.until(|r| count(r, &name, "stdout") == 12).await;
-    assert_eq!(messages(&records, &name, "stdout")[8..], expected);
+    assert!(messages(&records, &name, "stdout")[8..] == expected);
     assert_eq!(source.stats.gaps().0, 0);
     assert_eq!(source.stop().await.origins, 1);
     assert_eq!(records.len(), 1);
