@@ -132,7 +132,7 @@ if wait "$ENGINE"; then
   echo "the tasks will run in containers, at $DOCKER_HOST"
 else
   MODE=processes
-  echo "the tasks will run as processes: $(tail -n 3 "$WORK/engine.log")"
+  echo "no Docker engine, so the tasks will run as processes ($(tail -n 1 "$WORK/engine.log"); all of it is in $WORK/engine.log)"
 fi
 
 step "2. logferry starts, with this configuration"

@@ -97,7 +97,8 @@ if ((${#LACKING[@]})); then
   if command -v rustup >/dev/null; then
     quietly rustup component add "${LACKING[@]}" || true
   else
-    from_rustup || true
+    if dpkg -S "$(command -v cargo)" >/dev/null 2>&1; then from_packages || true; fi
+    if [[ $(missing) ]]; then from_rustup || true; fi
   fi
   mapfile -t LACKING < <(missing)
   ((${#LACKING[@]} == 0)) || say "going on without ${LACKING[*]}"

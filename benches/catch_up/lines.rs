@@ -38,9 +38,9 @@ const MESSAGES: [&str; 9] = [
     "assertion 'x == \"y\"' failed in test_plan, the task is marked as not solved",
 ];
 
-/// Fills what a message leaves of a line.
+/// Fills what message and trace leave of a line.
 const PADDING: &[u8] =
-    b" - worker 7 of 16, queue depth 3, memory 412 MiB, elapsed 00:14:07, nothing else to say about this step";
+    b", nothing else is to be said about this step of the run, and so the line is filled up to its end";
 
 /// Writes a file of `count` lines, on disk when this returns: writing it back must not disturb what is measured.
 pub fn write(path: &Path, count: u64) -> Result<(), Fault> {
@@ -70,6 +70,9 @@ pub fn put(line: &mut Vec<u8>, number: u64, millis: u64, at: Option<u64>) -> Res
         line.extend_from_slice(TIME_MARK);
         write!(line, "{at}")?;
     }
+    // What differs from line to line keeps compression honest.
+    let trace = (u128::from(number) + 1).wrapping_mul(0x2545_f491_4f6c_dd1d_9e37_79b9_7f4a_7c15) >> 32;
+    write!(line, " [{:016x} {} ms]", trace as u64, pick % 9_000)?;
     let room = LINE_BYTES - 1 - line.len();
     // Cut between characters.
     let message = of(&MESSAGES, 11);

@@ -148,7 +148,7 @@ fn catch_up(
     let run = ended.map_err(|fault| format!("{fault}\n{said}"))?;
     taken.check(lines).map_err(|reason| format!("{reason}\n{said}"))?;
     fs::remove_dir_all(&dir)?;
-    Ok(Run { lines, body_bytes: taken.body_bytes, requests: taken.requests, ..run })
+    Ok(Run { lines, body_bytes: taken.body_bytes, wire_bytes: taken.wire_bytes, requests: taken.requests, ..run })
 }
 
 fn floor_command(file: &Path, dir: &Path, address: &str) -> Result<Command, Fault> {

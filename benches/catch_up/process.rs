@@ -20,6 +20,8 @@ pub struct Run {
     pub peak_bytes: u64,
     /// Bytes of all bodies, not compressed.
     pub body_bytes: u64,
+    /// The same, as they were sent.
+    pub wire_bytes: u64,
     pub requests: u64,
 }
 
@@ -149,6 +151,7 @@ pub struct Taken {
     pub own: u64,
     pub requests: u64,
     pub body_bytes: u64,
+    pub wire_bytes: u64,
     /// From the writing of a line to its arrival, in microseconds.
     pub wait_p50: u64,
     pub wait_p99: u64,
@@ -170,6 +173,7 @@ impl Taken {
             own: value("own")?,
             requests: value("requests")?,
             body_bytes: value("body_bytes")?,
+            wire_bytes: value("wire_bytes")?,
             wait_p50: value("wait_p50")?,
             wait_p99: value("wait_p99")?,
             wait_max: value("wait_max")?,

@@ -58,6 +58,8 @@ struct Seen {
     own: u64,
     requests: u64,
     body_bytes: u64,
+    /// Bytes of the bodies as they came, perhaps compressed.
+    wire_bytes: u64,
     /// A hash of each id.
     ids: Vec<u64>,
     /// Of each line that says when it was written: how long it took, in microseconds.
@@ -74,6 +76,7 @@ impl Seen {
             own: 0,
             requests: 0,
             body_bytes: 0,
+            wire_bytes: 0,
             ids: Vec::with_capacity(lines as usize),
             waits: Vec::new(),
         }
@@ -123,7 +126,7 @@ impl Seen {
         self.waits.sort_unstable();
         let wait = |percent: usize| self.waits.get(self.waits.len() * percent / 100).copied().unwrap_or(0);
         format!(
-            "lines={} records={records} ids={} doubled={} odd={} own={} requests={} body_bytes={} wait_p50={} wait_p99={} wait_max={}",
+            "lines={} records={records} ids={} doubled={} odd={} own={} requests={} body_bytes={} wire_bytes={} wait_p50={} wait_p99={} wait_max={}",
             self.lines.iter().map(|word| u64::from(word.count_ones())).sum::<u64>(),
             self.ids.len(),
             self.doubled,
@@ -131,6 +134,7 @@ impl Seen {
             self.own,
             self.requests,
             self.body_bytes,
+            self.wire_bytes,
             wait(50),
             wait(99),
             self.waits.last().copied().unwrap_or(0),
@@ -185,7 +189,10 @@ fn serve(socket: &TcpStream, seen: &Mutex<Seen>) -> Result<(), Fault> {
                 plain.clear();
                 flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut plain)?;
             }
-            let records = lock(seen).take(if request.gzip { &plain } else { &body }, now_micros)?;
+            let mut seen = lock(seen);
+            seen.wire_bytes += body.len() as u64;
+            let records = seen.take(if request.gzip { &plain } else { &body }, now_micros)?;
+            drop(seen);
             put_bulk_answer(&mut answer, records);
             head(output, 200, answer.len())?;
         } else {

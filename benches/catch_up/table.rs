@@ -17,7 +17,7 @@ impl Row {
     /// One round in one line.
     pub fn describe(&self, run: &Run) -> String {
         format!(
-            "{:<15} {:>7.0} lines/s, {:.2} µs/line (user {:.2}, system {:.2}), {:.1} MiB, {:.2} s, {} requests of {:.1} MB",
+            "{:<15} {:>7.0} lines/s, {:.2} µs/line (user {:.2}, system {:.2}), {:.1} MiB, {:.2} s, {} requests of {:.1} MB, {:.0} bytes/line sent",
             self.name,
             run.lines_per_second(),
             run.micros_per_line(run.cpu()),
@@ -27,6 +27,7 @@ impl Row {
             run.wall.as_secs_f64(),
             run.requests,
             run.body_bytes as f64 / 1e6 / run.requests as f64,
+            run.wire_bytes as f64 / run.lines as f64,
         )
     }
 

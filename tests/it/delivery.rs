@@ -221,6 +221,45 @@ async fn azure_gets_everything_and_names_the_poison_record() {
     server.read(|ledger| assert_eq!((ledger.bodies_over_promise, ledger.columns_dropped.len()), (0, 0)));
 }
 
+/// The answer is lost after the engine stored, and the data stream rolls over before the retry: ids are then in an older
+/// backing index, where `create` would not find them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollover_between_a_lost_answer_and_the_retry_doubles_nothing() {
+    const LINES: usize = 500;
+    let engine = Engine::opensearch().await;
+    let stream = engine.data_stream("lost-answer").await;
+    let proxy = FaultProxy::new(&engine.url, |_, _| Fault::Pass).await;
+    let mut ferry = Ferry::new(&format!(
+        "[[sources.file]]\ninclude = [\"{{dir}}/*.log\"]\nmultiline = \"none\"\n\
+         [sinks.elasticsearch]\nendpoints = [\"{}\"]\nindex = \"{stream}\"\n",
+        proxy.url
+    ));
+    append(&ferry.path("a.log"), ["first".to_owned()]);
+    assert_eq!(ferry.call(&["ship"]).code, Some(0));
+    // From now on what is stored is not answered; then nothing gets through until the rollover is done.
+    let mut lost = false;
+    proxy.set_rule(move |request, _| match request.path().ends_with("/_bulk") {
+        true if !std::mem::replace(&mut lost, true) => Fault::DropAfter,
+        _ if lost => Fault::DropBefore,
+        _ => Fault::Pass,
+    });
+    append(&ferry.path("a.log"), (0..LINES).map(|n| format!("line {n}")));
+    let running = ferry.run();
+    until("the lines behind the lost answer", async || {
+        (count(&engine, &stream, everything()).await == LINES as u64 + 1).then_some(())
+    })
+    .await;
+    let rolled = engine.ok("POST", &format!("{stream}/_rollover"), None).await;
+    assert_eq!(rolled["rolled_over"], true);
+    proxy.set_rule(|_, _| Fault::Pass);
+    append(&ferry.path("a.log"), ["last".to_owned()]);
+    let ended = running.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let expected = (0..LINES).map(|n| format!("line {n}")).chain(["first".to_owned(), "last".to_owned()]);
+    assert_each_once(&documents(&engine, &stream, everything()).await, expected);
+    engine.forget(&stream).await;
+}
+
 fn azure_ferry(server: &AzureServer) -> Ferry {
     let settings = &server.settings;
     let mut ferry = Ferry::new(&format!(

@@ -192,11 +192,11 @@ impl Reader {
 
     async fn follow(&mut self, shared: &Shared) -> Result<Next, Error> {
         self.unread = true;
-        let Ok(_permit) = shared.follows.try_acquire() else { return self.wait(PERMIT_POLL, Next::Follow).await };
+        let Ok(permit) = shared.follows.try_acquire() else { return self.wait(PERMIT_POLL, Next::Follow).await };
         if !shared.appender.docker_may_read() {
             return self.wait(ROOM_POLL, Next::Follow).await;
         }
-        let _following = Counted::new(&shared.stats.following);
+        let following = Counted::new(&shared.stats.following);
         let mut reading = self.open(true);
         let mut overdue: Option<Instant> = None;
         // One timer for all that is due, set anew only where that changes: this loop turns once a line.
@@ -242,6 +242,8 @@ impl Reader {
                 break ReadEnd::Full;
             }
         };
+        drop((permit, following));
+        eprintln!("DBG end {end} following {}", shared.stats.following());
         self.after_reading(reading, &end).await?;
         match end {
             ReadEnd::Eof | ReadEnd::Overdue => Ok(Next::Look),
@@ -328,6 +330,7 @@ impl Reader {
             } else if Instant::now() < patience {
                 sleep(ROOM_POLL).await;
             } else {
+                eprintln!("DBG no room");
                 return Ok(false);
             }
         }

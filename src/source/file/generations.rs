@@ -119,7 +119,8 @@ impl Engine {
             .unread_moved
             .iter()
             .filter_map(|other| roster.get(*other).map(|tail| (*other, tail)))
-            .filter(|(_, other)| other.state == State::Fresh && other.size > 0 && other.discovered == tail.discovered)
+            .filter(|(_, other)| matches!(other.state, State::Fresh | State::Live) && other.size > 0)
+            .filter(|(_, other)| other.discovered == tail.discovered)
             .filter(|(_, other)| other.birth.zip(tail.birth).is_some_and(|(other, this)| other < this))
             .map(|(id, other)| (other.birth, id))
             .collect();
@@ -128,7 +129,9 @@ impl Engine {
             if !self.hold(other)? || self.look_at(other) != Some(Condition::Intact) {
                 continue;
             }
-            self.judge(other)?;
+            if self.roster.get(other).is_some_and(|tail| tail.state == State::Fresh) {
+                self.judge(other)?;
+            }
             if let Some(tail) = self.roster.get_mut(other)
                 && tail.state == State::Live
                 && !tail.has_origin()

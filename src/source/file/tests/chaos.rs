@@ -88,7 +88,6 @@ impl Writer {
 }
 
 fn history(seed: u64, pattern: &str, steps: &[Step]) {
-    let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr).try_init();
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut scene = Scene::new(&[pattern]);
     let mut writer = Writer { folder: scene.folder.path().to_path_buf(), written: 0, rotated: 0 };
@@ -99,20 +98,19 @@ fn history(seed: u64, pattern: &str, steps: &[Step]) {
     for _ in 0..STEPS {
         let step = steps[dice.roll(steps.len() as u64) as usize];
         taken.push(step);
-        tracing::info!(?step, written = writer.written);
         match step {
             Step::Write => writer.write(1 + dice.roll(200) as usize, 1),
             Step::WriteInPieces => writer.write(1 + dice.roll(200) as usize, 3),
             Step::Rename => writer.rename(),
             Step::CopyTruncate => writer.copy_and_truncate(),
             Step::SeenCopyTruncate => {
+                writer.write(1, 1);
                 running.drain();
                 writer.write(1 + dice.roll(50) as usize, 1);
                 writer.copy_and_truncate();
             }
             Step::Kill => {
                 drop(running);
-                tracing::info!(sections=?scene.log.iter().rev().take(10).map(|s| (Position::decode(&s.position).unwrap().path.file_name().unwrap().to_owned(), s.first_seq, s.records.count, s.base)).collect::<Vec<_>>(), "killed");
                 let lost = dice.roll(TAKEN_BACK_MAX + 1) as usize;
                 scene.log.truncate(scene.log.len().saturating_sub(lost).max(1));
                 if dice.roll(2) == 0 {
