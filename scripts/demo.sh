@@ -103,7 +103,7 @@ task() { # ID KIND; starts it
     TASKS+=("$RUN_ID-$id")
   else
     local out=$folder/stdout.log err=$folder/stderr.log
-    [[ $kind != rotated ]] || out=/dev/null err=/dev/stderr
+    [[ $kind != rotated ]] || out=/dev/null err=$WORK/$id.err
     python3 "$program" "$kind" "$counts" "$folder/agent.log" >"$out" 2>"$err" &
     TASKS+=("$!")
   fi
@@ -172,4 +172,4 @@ configuration   $CONFIG
 the files read  $RUN
 To remove them: rm -r $WORK
 WHERE
-if [[ -e $CACHE/dockerd.pid ]]; then echo "The Docker engine that was started for this keeps running; to stop it: tests/services/down.sh"; fi
+if [[ -e $CACHE/dockerd.pid ]]; then echo "The Docker engine that these scripts started keeps running; to stop it: tests/services/down.sh"; fi

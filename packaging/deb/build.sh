@@ -70,13 +70,15 @@ if command -v dpkg-shlibdeps >/dev/null; then
   mkdir -p "$WORK/debian" && : >"$WORK/debian/control"
   DEPENDS=$(cd "$WORK" && dpkg-shlibdeps -O "$TREE/usr/bin/logferry" 2>/dev/null | sed -n 's/^shlibs:Depends=//p')
 fi
+# As dpkg counts: files in whole KiB, and 1 for all else. What `du` says depends on the disk of the moment.
+SIZE_KIB=$(find "$TREE" \( -type f -printf '%s\n' \) -o -printf '1\n' | awk '{ n += int(($1 + 1023) / 1024) } END { print n }')
 mkdir -p "$TREE/DEBIAN"
 cat >"$TREE/DEBIAN/control" <<CONTROL
 Package: logferry
 Version: $VERSION
 Architecture: $ARCHITECTURE
 Maintainer: $MAINTAINER
-Installed-Size: $(du -k -s "$TREE" | cut -f 1)
+Installed-Size: $SIZE_KIB
 Depends: ${DEPENDS:-libc6}, ca-certificates
 Suggests: docker.io | docker-ce
 Section: admin
