@@ -4,7 +4,7 @@
 #     fmt         rustfmt
 #     clippy      lints, warnings as errors
 #     deny        licences, sources and versions of the dependencies; known vulnerabilities where their list can be reached
-#     shell       shellcheck over the scripts, where it is installed
+#     shell       shellcheck over the scripts
 #     unit        cargo test: unit tests, and integration tests against a real Docker engine, Elasticsearch and OpenSearch
 #     packaging   a release build, the .deb of it, and its life in a container with systemd
 # On Debian and Ubuntu, as root or through sudo, it installs what is missing (Rust, a C compiler, Docker, Java, search
@@ -43,6 +43,9 @@ dependencies() {
 }
 
 scripts() {
+  if ! command -v shellcheck >/dev/null && command -v apt-get >/dev/null; then
+    quietly as_root apt-get install -y --no-install-recommends shellcheck || return 1
+  fi
   command -v shellcheck >/dev/null || { echo "no shellcheck here" && return "$SKIPPED"; }
   shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh tests/services/*.sh tests/services/*.bash tests/packaging/run.sh \
     packaging/deb/build.sh packaging/deb/{postinst,prerm,postrm}

@@ -17,7 +17,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at
 use super::container::{Candidate, Container, Descriptor, Own};
 use super::engine::{self, Engine, EngineError, Streamed};
 use super::position::Position;
-use super::reader::{ENGINE_WAIT, Left, PAUSE_MAX, Reader, Signal, Target};
+use super::reader::{ENGINE_WAIT, PAUSE_MAX, Reader};
+use super::signal::{Left, Signal, Target};
 use super::stats::{Gap, GapReason};
 use super::stream::Begin;
 use super::{CONTAINERS_MAX, Error, FOLLOWS_MAX, READINGS_MAX, Setup, Shared};

@@ -24,6 +24,7 @@ pub mod options;
 pub mod position;
 mod reader;
 mod reading;
+mod signal;
 mod stats;
 mod stream;
 #[cfg(test)]

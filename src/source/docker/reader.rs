@@ -17,13 +17,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::container::{Container, Life};
 use super::engine::{Engine, EngineError};
 use super::frame::{Damage, Decoder};
 use super::reading::{ReadEnd, Reading};
+use super::signal::{Left, Signal, Target};
 use super::stats::{Counted, GapReason};
 use super::tracks::Tracks;
 use super::{Error, Shared};
@@ -52,33 +53,6 @@ const REFUSALS_MAX: u32 = 8;
 
 /// How long a drain waits for an engine that does not answer.
 pub(super) const ENGINE_WAIT: Duration = Duration::from_secs(10);
-
-/// What the source tells a container's task. All but `Drain` are hints: it looks for itself.
-#[derive(Debug)]
-pub(super) enum Signal {
-    /// The container was started.
-    Started,
-    /// It ended; its stream should, too.
-    Died,
-    /// Events may have been missed.
-    Look,
-    Drain(Target),
-}
-
-/// One container's part of a drain.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) settle: Duration,
-    pub(super) deadline: Option<Instant>,
-    pub(super) done: oneshot::Sender<Left>,
-}
-
-/// What a container's task could not do of a drain.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Left {
-    pub(super) origins: u64,
-    pub(super) bytes: u64,
-}
 
 /// What to do next.
 #[derive(Debug)]
@@ -243,7 +217,6 @@ impl Reader {
             }
         };
         drop((permit, following));
-        eprintln!("DBG end {end} following {}", shared.stats.following());
         self.after_reading(reading, &end).await?;
         match end {
             ReadEnd::Eof | ReadEnd::Overdue => Ok(Next::Look),
@@ -330,7 +303,6 @@ impl Reader {
             } else if Instant::now() < patience {
                 sleep(ROOM_POLL).await;
             } else {
-                eprintln!("DBG no room");
                 return Ok(false);
             }
         }

@@ -107,7 +107,7 @@ impl Engine {
             }
             for control in signals.controls {
                 self.take_survey()?;
-                self.begin_target(control);
+                self.begin_target(control)?;
             }
             if signals.all_changed {
                 self.survey_soon();

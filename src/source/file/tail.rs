@@ -291,12 +291,16 @@ impl Tail {
             self.place = Place::Deleted { since: Instant::now() };
         }
         if stat.size < self.read {
+            self.check = true;
             return Ok(Condition::Rewritten);
         }
         let condition = if closely && self.is_stale(&stat) { self.verify(&stat)? } else { Condition::Intact };
         if condition == Condition::Intact {
             (self.size, self.changed) = (stat.size, stat.changed);
             self.intact_at = looked_at;
+        } else {
+            // Whoever looks next is to see it, too, should this answer not be acted on.
+            self.check = true;
         }
         Ok(condition)
     }

@@ -43,33 +43,40 @@ enum Progress {
 
 impl Engine {
     /// Sets the goals of a control message to what stands in the files now. Everything was walked over just before.
-    pub fn begin_target(&mut self, control: Control) {
+    pub fn begin_target(&mut self, control: Control) -> Result<(), Closed> {
         let (stop, settle, deadline, done) = match control {
             Control::Drain { settle, deadline, done } => (false, settle, deadline, done),
             Control::Stop { settle, deadline, done } => (true, settle, deadline, done),
         };
+        for id in self.roster.ids() {
+            let Some(tail) = self.roster.get_mut(id) else { continue };
+            if matches!(tail.state, State::Fresh | State::Held { .. } | State::Live) {
+                tail.check = true;
+                if tail.inspect().is_ok_and(|condition| condition == Condition::Rewritten) {
+                    self.rewritten(id)?;
+                }
+            }
+        }
         let mut goals = BTreeMap::new();
         for id in self.roster.ids() {
             let Some(tail) = self.roster.get_mut(id) else { continue };
             match tail.state {
-                State::Skipped | State::Done => continue,
+                State::Skipped | State::Done => {}
                 State::Truncated { .. } => {
                     goals.insert(id, tail.read_to());
-                    continue;
                 }
-                State::Fresh | State::Held { .. } | State::Live => {}
+                State::Fresh | State::Held { .. } | State::Live => {
+                    // A new generation has not been looked at yet.
+                    let _ = tail.inspect();
+                    goals.insert(id, tail.size.max(tail.read_to()));
+                    self.queue(id);
+                }
             }
-            tail.check = true;
-            if let Ok(Condition::Intact) = tail.inspect() {
-                goals.insert(id, tail.size);
-            } else {
-                goals.insert(id, tail.size.max(tail.read_to()));
-            }
-            self.queue(id);
         }
         let origins = goals.len() as u64;
         let deadline = deadline.map(tokio::time::Instant::into_std);
         self.targets.push(Target { stop, settle, deadline, done, goals, origins });
+        Ok(())
     }
 
     /// A tail that goals are about has (other) bytes to be read up to `size`.

@@ -271,7 +271,7 @@ impl Source {
                 return records;
             }
             assert!(Instant::now() < end, "not in time: {:?}", summary(&records));
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
 }
