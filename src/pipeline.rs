@@ -24,6 +24,12 @@ use crate::{ingest, record};
 /// Messages to one Docker source that wait to be taken; who sends waits.
 const CONTROL_QUEUE: usize = 4;
 
+/// How often the thread of the file source is looked after.
+const THREAD_LOOK: Duration = Duration::from_secs(1);
+
+/// Longest that a stop waits for deliveries to notice that they are over.
+const END_MAX: Duration = Duration::from_secs(5);
+
 /// Share of a deadline that is kept for delivery when sources take long, and its bounds.
 const DELIVERY_SHARE: u32 = 5;
 const DELIVERY_SHARE_MAX: Duration = Duration::from_secs(30);
@@ -111,6 +117,13 @@ impl Watched {
 struct DockerRunning {
     control: mpsc::Sender<Control>,
     stats: Arc<docker::Stats>,
+}
+
+/// A source that did not come to its target.
+enum Unanswered {
+    /// It is gone.
+    Gone,
+    Stdin(String),
 }
 
 /// How a pipeline is to end.
@@ -241,11 +254,17 @@ impl Pipeline {
 
     /// Resolves when a stage has failed, or ended before it was told to.
     pub async fn broke_off(&mut self) -> Error {
+        let mut look = tokio::time::interval(THREAD_LOOK);
         loop {
             let failed = self.control.failed();
             tokio::select! {
                 biased;
                 fatal = failed => return fatal.into(),
+                _ = look.tick() => {
+                    if !self.stopping && self.files.as_ref().is_some_and(|files| files.thread.is_finished()) {
+                        return self.why_a_source_ended().await;
+                    }
+                }
                 Some(ended) = self.deliveries.join_next() => return match ended {
                     Ok(Err(error)) => error.into(),
                     _ => Error::Ended("delivery"),
@@ -278,19 +297,23 @@ impl Pipeline {
             }
         };
         tokio::pin!(over);
-        let target = {
-            let draining = self.drain_sources(stop);
-            tokio::select! {
-                biased;
-                result = draining => Some(result?),
-                () = &mut over => None,
-            }
+        // A sink that waits holds the log, a full log holds the sources: no wait is longer than a drain bears.
+        for sink in &self.sinks {
+            sink.begin_drain();
+        }
+        let draining = self.drain_sources(stop);
+        let target = tokio::select! {
+            biased;
+            result = draining => match result {
+                Ok(reached) => Some(reached),
+                Err(Unanswered::Stdin(reason)) => return Err(Error::Stdin(reason)),
+                Err(Unanswered::Gone) => return Err(self.why_a_source_ended().await),
+            },
+            error = self.broke_off() => return Err(error),
+            () = &mut over => None,
         };
         if let Some((target, drained)) = target {
             report.left_bytes = drained.left_bytes;
-            for sink in &self.sinks {
-                sink.begin_drain();
-            }
             let sinks = self.sinks.clone();
             tokio::select! {
                 biased;
@@ -304,45 +327,46 @@ impl Pipeline {
         self.end(report, target.map(|(target, _)| target)).await
     }
 
-    /// Sends every source to its target; the place in the log behind all that they gave.
-    async fn drain_sources(&mut self, stop: Stop) -> Result<(LogPosition, Drained), Error> {
+    /// Sends every source to its target; the place in the log behind all that they gave. It holds nothing of `self`, so
+    /// that the stages can be watched meanwhile.
+    fn drain_sources(
+        &mut self,
+        stop: Stop,
+    ) -> impl Future<Output = Result<(LogPosition, Drained), Unanswered>> + use<> {
         // Delivery needs some of the time as well.
         let deadline = stop.deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             deadline - (left / DELIVERY_SHARE).min(DELIVERY_SHARE_MAX)
         });
-        let mut answers = Vec::new();
-        if let Some(files) = &self.files {
-            let (done, answer) = oneshot::channel();
-            // A thread that has ended drops the message, and with it the sender.
-            let _ = files.control.send(Control::Stop { settle: stop.settle, deadline, done });
-            answers.push(answer);
-        }
-        for source in &self.docker {
-            let (done, answer) = oneshot::channel();
-            let _ = source.control.send(Control::Stop { settle: stop.settle, deadline, done }).await;
-            answers.push(answer);
-        }
-        let mut all = Drained::default();
-        for answer in answers {
-            match answer.await {
-                Ok(drained) => {
-                    all.origins += drained.origins;
-                    all.left_bytes += drained.left_bytes;
-                }
-                Err(_) => return Err(self.why_a_source_ended().await),
+        let files = self.files.as_ref().map(|files| files.control.clone());
+        let docker: Vec<_> = self.docker.iter().map(|source| source.control.clone()).collect();
+        let stdin = self.stdin.take();
+        let flush = self.control.flusher();
+        async move {
+            let mut answers = Vec::new();
+            if let Some(files) = &files {
+                let (done, answer) = oneshot::channel();
+                // A thread that has ended drops the message, and with it the sender.
+                let _ = files.send(Control::Stop { settle: stop.settle, deadline, done });
+                answers.push(answer);
             }
-        }
-        if let Some(stdin) = self.stdin.take() {
-            match stdin.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(Error::Stdin(error.to_string())),
-                Err(_) => return Err(Error::Ended("standard input")),
+            for source in &docker {
+                let (done, answer) = oneshot::channel();
+                let _ = source.send(Control::Stop { settle: stop.settle, deadline, done }).await;
+                answers.push(answer);
             }
-        }
-        match self.control.flush().await {
-            Ok(target) => Ok((target, all)),
-            Err(_) => Err(self.why_a_source_ended().await),
+            let mut all = Drained::default();
+            for answer in answers {
+                let drained = answer.await.map_err(|_| Unanswered::Gone)?;
+                all.origins += drained.origins;
+                all.left_bytes += drained.left_bytes;
+            }
+            if let Some(stdin) = stdin {
+                let ended = stdin.await.map_err(|_| Unanswered::Gone)?;
+                ended.map_err(|error| Unanswered::Stdin(error.to_string()))?;
+            }
+            let target = flush.flush().await.map_err(|_| Unanswered::Gone)?;
+            Ok((target, all))
         }
     }
 
@@ -368,12 +392,18 @@ impl Pipeline {
             self.sinks.iter().map(|sink| target.is_none_or(|target| *sink.progress.borrow() < target)).collect();
         self.stop_deliveries.send_replace(true);
         let mut left = vec![0; self.sinks.len()];
-        while let Some(ended) = self.deliveries.join_next().await {
-            match ended {
-                Ok(Ok((bit, records))) => left[bit] = records,
-                Ok(Err(error)) => tracing::error!(%error, "delivery ended badly"),
-                Err(error) => tracing::error!(%error, "delivery broke off"),
+        let joined = async {
+            while let Some(ended) = self.deliveries.join_next().await {
+                match ended {
+                    Ok(Ok((bit, records))) => left[bit] = records,
+                    Ok(Err(error)) => tracing::error!(%error, "delivery ended badly"),
+                    Err(error) => tracing::error!(%error, "delivery broke off"),
+                }
             }
+        };
+        if tokio::time::timeout(END_MAX, joined).await.is_err() {
+            tracing::warn!("a sink does not end: it is left alone, what it had not accepted is in the buffer");
+            self.deliveries.abort_all();
         }
         report.sources = self.control.sums();
         let fatal = self.control.failure();
@@ -389,6 +419,9 @@ impl Pipeline {
         report.sinks =
             self.sinks.iter().zip(unfinished).zip(left).map(|((sink, u), l)| sink_report(sink, u, l)).collect();
         report.gaps = self.docker.iter().flat_map(|source| gap_lines(&source.stats)).collect();
+        if let Some(files) = &self.files {
+            report.gaps.extend(file_gap_lines(&files.stats));
+        }
         report.took = self.started.elapsed();
         Ok(report)
     }
@@ -400,11 +433,24 @@ fn sink_report(sink: &Handle, unfinished: bool, left: u64) -> SinkReport {
         name: sink.name.to_string(),
         accepted: load(&sink.stats.accepted),
         dead_lettered: load(&sink.stats.dead_lettered),
+        damaged_bytes: load(&sink.stats.damaged_bytes),
         possible_doubles: load(&sink.stats.possible_doubles),
         left,
         unfinished,
         fault: sink.stats.fault(),
     }
+}
+
+fn file_gap_lines(stats: &file::Stats) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (unread, missed) = (stats.unread_bytes.get(), stats.missed_files.get());
+    if unread > 0 {
+        lines.push(format!("{unread} bytes were truncated, overwritten or deleted in files before they were read"));
+    }
+    if missed > 0 {
+        lines.push(format!("{missed} files were gone before they could be opened"));
+    }
+    lines
 }
 
 fn gap_lines(stats: &docker::Stats) -> Vec<String> {

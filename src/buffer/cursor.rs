@@ -1,7 +1,7 @@
 //! The cursor of one sink: how far the log has been accepted, and what only the sink knows.
 //!
-//! A cursor file has two slots of equal size, written in turn, each with a generation and a checksum: a torn write
-//! leaves the other slot. It grows by a new file that is renamed over the old one.
+//! A cursor file has two slots of equal size, each with a generation and a checksum. The slot that was last synced is
+//! never written to: a write that a power loss tears leaves it. It grows by a new file that is renamed over the old one.
 
 use std::collections::HashMap;
 use std::io;
@@ -93,6 +93,10 @@ pub struct CursorFile {
     file: Arc<dyn StorageFile>,
     slot_bytes: u64,
     generation: u64,
+    /// The slot that is on disk for sure; the other one takes every write until the next sync.
+    synced_slot: u64,
+    /// Something was written since the last sync.
+    written: bool,
 }
 
 impl CursorFile {
@@ -111,20 +115,22 @@ impl CursorFile {
             Err(error) => return Err(error),
         };
         let slot_bytes = file.size()? / 2;
-        let mut newest: Option<(u64, CursorState)> = None;
+        let mut newest: Option<(u64, CursorState, u64)> = None;
         for slot in 0..2 {
             let mut bytes = vec![0; slot_bytes as usize];
             let read = read_full(file.as_ref(), &mut bytes, slot * slot_bytes)?;
             if let Some((generation, state)) = CursorState::decode(&bytes[..read])
-                && newest.as_ref().is_none_or(|(g, _)| *g < generation)
+                && newest.as_ref().is_none_or(|(g, ..)| *g < generation)
             {
-                newest = Some((generation, state));
+                newest = Some((generation, state, slot));
             }
         }
         match newest {
-            Some((generation, state)) => {
+            Some((generation, state, synced_slot)) => {
+                // What a killed process wrote last is in the page cache only.
+                file.sync()?;
                 let path = path.to_owned();
-                Ok((CursorFile { storage, path, file, slot_bytes, generation }, state, false))
+                Ok((CursorFile { storage, path, file, slot_bytes, generation, synced_slot, written: false }, state, false))
             }
             None => {
                 let state = CursorState { cursor: start, ..CursorState::default() };
@@ -148,13 +154,13 @@ impl CursorFile {
             _ => {}
         }
         let file = storage.create(&temporary, slot_bytes * 2)?;
-        file.write_all_at(&state.encode(generation), (generation % 2) * slot_bytes)?;
+        file.write_all_at(&state.encode(generation), 0)?;
         file.sync()?;
         storage.rename(&temporary, path)?;
         if let Some(dir) = path.parent() {
             storage.sync_dir(dir)?;
         }
-        Ok(CursorFile { storage, path: path.to_owned(), file, slot_bytes, generation })
+        Ok(CursorFile { storage, path: path.to_owned(), file, slot_bytes, generation, synced_slot: 0, written: false })
     }
 
     /// Writes the state; durable after the next [`CursorFile::sync`], whole or not at all.
@@ -169,8 +175,9 @@ impl CursorFile {
             *self = Self::make(Arc::clone(&self.storage), &self.path, state, generation, slot_bytes)?;
             return Ok(());
         }
-        self.file.write_all_at(&bytes, (generation % 2) * self.slot_bytes)?;
+        self.file.write_all_at(&bytes, (1 - self.synced_slot) * self.slot_bytes)?;
         self.generation = generation;
+        self.written = true;
         Ok(())
     }
 
@@ -178,8 +185,12 @@ impl CursorFile {
     ///
     /// # Errors
     /// The disk failed.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync()
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        if std::mem::take(&mut self.written) {
+            self.synced_slot = 1 - self.synced_slot;
+        }
+        Ok(())
     }
 }
 
@@ -220,7 +231,10 @@ mod tests {
         let path = dir.path().join("es.cursor");
         let (mut file, _, _) = open(&path);
         file.write(&state(1)).expect("write");
+        file.sync().expect("sync");
         let before = std::fs::read(&path).expect("read");
+        // Without a sync between them both go to the same slot: the synced one stays whole.
+        file.write(&state(3)).expect("write");
         file.write(&state(2)).expect("write");
         let after = std::fs::read(&path).expect("read");
         let changed: Vec<usize> = (0..before.len()).filter(|&i| before[i] != after[i]).collect();

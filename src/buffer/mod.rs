@@ -70,7 +70,7 @@ pub use reader::{Frame, ReadOrigin, Reader, SectionView};
 pub use recovery::{OpenError, open};
 pub use section::{OriginInfo, Records, Section};
 pub use sums::Sums;
-pub use writer::{Control, Fatal, SumsWatch};
+pub use writer::{Control, Fatal, Flusher, SumsWatch};
 
 /// Length of a segment, in bytes, where `max_bytes` allows it.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

@@ -326,11 +326,20 @@ impl Reader {
                 }
                 Err(back) => {
                     memory = back;
-                    offset = find_frame(open.file.as_ref(), number, offset + 1, limit)?.unwrap_or(limit);
+                    match find_frame(open.file.as_ref(), number, offset + 1, limit)? {
+                        Some(next) => offset = next,
+                        None => {
+                            offset = limit;
+                            break;
+                        }
+                    }
                 }
             }
         }
-        // A cursor within damage goes on behind it.
+        if self.at.offset != offset {
+            // A cursor within damage, or behind the end of what is left, goes on behind it, at a frame's first record.
+            self.skip = 0;
+        }
         self.at.offset = offset;
         self.open = Some(open);
         Ok(())

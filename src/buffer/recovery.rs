@@ -131,14 +131,21 @@ fn open_cursor(
     let start = if known { LogPosition { segment: first, offset: 0 } } else { end };
     let start = Cursor { at: start, record: 0 };
     let path = cursor_path(setup, sink);
-    let (file, mut state, reset) = CursorFile::open(Arc::clone(storage), &path, start)?;
-    if reset {
-        tracing::error!(sink, "the cursor was unreadable: everything still buffered is sent again");
+    let (mut file, mut state, reset) = CursorFile::open(Arc::clone(storage), &path, start)?;
+    // A log that is older than its cursor was restored from elsewhere, or made anew.
+    let elsewhere = state.cursor.at > end;
+    if reset || elsewhere {
+        tracing::error!(sink, "the cursor was unreadable or not of this log: everything still buffered is sent again");
+        // Nobody knows how much of it the sink has: all of it is asked for.
+        state.in_doubt = true;
+        state.note.clear();
     }
-    if state.cursor.at > end || !known {
-        // A log that is older than its cursor was restored from elsewhere, or made anew.
+    if (elsewhere || !known) && state.cursor != start {
         state.cursor = start;
+        state.dead_lettered.clear();
     }
+    file.write(&state)?;
+    file.sync()?;
     Ok((file, state))
 }
 
@@ -204,29 +211,33 @@ fn find(dir: &Path, storage: &dyn Storage) -> Result<Found, OpenError> {
                 replayed = true;
                 found.closed.insert(number, len);
             }
-            None => drop_segment(&mut found, file.as_ref(), &path, number, dir, storage).map_err(io_error)?,
+            None => {
+                let older = replayed;
+                drop_segment(&mut found, file.as_ref(), &path, number, older, dir, storage).map_err(io_error)?;
+            }
         }
     }
     Ok(found)
 }
 
-/// Removes a segment without a whole table. If it holds a whole frame all the same it is damage, and set aside.
+/// Removes a segment without a whole table: a start that was cut short. One that holds a whole frame all the same, or
+/// that others were begun after, is damage, and set aside.
 fn drop_segment(
     found: &mut Found,
     file: &dyn StorageFile,
     path: &Path,
     number: u64,
+    older: bool,
     dir: &Path,
     storage: &dyn Storage,
 ) -> io::Result<()> {
     let len = file.size()?;
-    if find_frame(file, number, 0, len)?.is_some() {
+    if older || find_frame(file, number, 0, len)?.is_some() {
         tracing::error!(segment = number, bytes = len, "a damaged segment of the buffer was set aside in quarantine/");
         found.damaged_bytes += len;
         storage.create_dir_all(&dir.join("quarantine"))?;
         storage.rename(path, &dir.join("quarantine").join(segment_name(number)))?;
     } else {
-        found.torn_bytes += len;
         storage.remove(path)?;
     }
     storage.sync_dir(dir)
@@ -252,6 +263,8 @@ fn replay(
     let mut indexes = take_table(found, table, number);
     found.next_sequence = header.sequence + 1;
     offset += header.frame_bytes() as u64;
+    let mut synced = header.synced;
+    let mut frames = Vec::new();
     loop {
         match read_frame(file, number, offset, limit, memory)? {
             Ok((header, bytes)) => {
@@ -259,6 +272,8 @@ fn replay(
                 let payload = &bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.len];
                 replay_frame(found, payload, &mut indexes, LogPosition { segment: number, offset: end });
                 found.next_sequence = header.sequence + 1;
+                synced = synced.max(header.synced);
+                frames.push((header.sequence, offset));
                 offset = end;
                 memory = bytes;
             }
@@ -283,6 +298,17 @@ fn replay(
         }
     }
     found.torn_bytes += torn_len(file, offset, limit)?;
+    // Frames that no later one proves durable may be in the page cache only, and clean there: a sync that failed marks
+    // them so. Written again they are dirty, and the sync below means what it says.
+    for (_, at) in frames.into_iter().filter(|(sequence, _)| *sequence > synced) {
+        memory = match read_frame(file, number, at, offset, memory)? {
+            Ok((_, bytes)) => {
+                file.write_all_at(&bytes, at)?;
+                bytes
+            }
+            Err(back) => back,
+        };
+    }
     file.set_len(offset)?;
     file.sync()?;
     storage.sync_dir(dir)?;

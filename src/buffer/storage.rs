@@ -48,6 +48,11 @@ pub fn read_full(file: &dyn StorageFile, buf: &mut [u8], offset: u64) -> io::Res
     Ok(done)
 }
 
+/// Whether an error means that there is no room now, and may be later.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The operating system's files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disk;

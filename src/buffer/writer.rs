@@ -13,7 +13,7 @@ use super::format::{
     self, FRAME_HEADER_BYTES, FrameKind, RetiredSum, SEGMENT_HEADER_BYTES, SegmentHeader, Table, TableOrigin,
 };
 use super::queue::{Closed, Shared, lock};
-use super::storage::{Storage, StorageFile};
+use super::storage::{Storage, StorageFile, is_full};
 use super::sums::{Sums, add_difference};
 use super::{FRAME_TARGET_BYTES, LogPosition, OriginInfo, Section};
 use crate::record::{Constants, Counters, OriginId};
@@ -49,7 +49,8 @@ pub(super) struct Live {
 /// What the syncer has to sync.
 #[derive(Debug)]
 struct SyncTarget {
-    file: Arc<dyn StorageFile>,
+    /// `None` while there is no room for the first segment.
+    file: Option<Arc<dyn StorageFile>>,
     appended: LogPosition,
     sequence: u64,
 }
@@ -58,6 +59,8 @@ struct SyncTarget {
 #[derive(Debug)]
 struct Tail {
     target: Mutex<SyncTarget>,
+    /// One sync at a time, with what follows from it: the system reports a failed write-back to one caller only.
+    syncing: Mutex<()>,
     /// Sequence up to which frames are known to be on disk.
     synced_sequence: AtomicU64,
 }
@@ -90,21 +93,17 @@ pub struct Control {
 }
 
 impl Control {
-    /// Waits until all that is queued now stands in the log, and returns its end.
+    /// As [`Flusher::flush`].
     ///
     /// # Errors
     /// [`Closed`]: the buffer stopped before that.
     pub async fn flush(&self) -> Result<LogPosition, Closed> {
-        let ticket = lock(&self.shared.waiting).queued;
-        let mut progress = self.shared.progress.subscribe();
-        let mut ended = self.shared.ended.subscribe();
-        let reached = tokio::select! {
-            biased;
-            reached = progress.wait_for(|p| p.written >= ticket) => reached.map_err(|_| Closed)?.appended,
-            _ = ended.wait_for(|ended| *ended) => return Err(Closed),
-        };
-        self.shared.want_sync();
-        Ok(reached)
+        self.flusher().flush().await
+    }
+
+    /// A handle that outlives this one.
+    pub fn flusher(&self) -> Flusher {
+        Flusher(Arc::clone(&self.shared))
     }
 
     /// Resolves when the buffer has failed.
@@ -152,6 +151,29 @@ impl Drop for Control {
     }
 }
 
+/// Brings to the log what waits for it.
+#[derive(Clone, Debug)]
+pub struct Flusher(Arc<Shared>);
+
+impl Flusher {
+    /// Waits until all that is queued now stands in the log, and returns its end.
+    ///
+    /// # Errors
+    /// [`Closed`]: the buffer stopped before that.
+    pub async fn flush(&self) -> Result<LogPosition, Closed> {
+        let ticket = lock(&self.0.waiting).queued;
+        let mut progress = self.0.progress.subscribe();
+        let mut ended = self.0.ended.subscribe();
+        let reached = tokio::select! {
+            biased;
+            reached = progress.wait_for(|p| p.written >= ticket) => reached.map_err(|_| Closed)?.appended,
+            _ = ended.wait_for(|ended| *ended) => return Err(Closed),
+        };
+        self.0.want_sync();
+        Ok(reached)
+    }
+}
+
 /// What each source added to the log since the start, at any time.
 #[derive(Clone, Debug)]
 pub struct SumsWatch(Arc<Shared>);
@@ -165,7 +187,8 @@ impl SumsWatch {
 struct Writer {
     start: Start,
     tail: Arc<Tail>,
-    file: Arc<dyn StorageFile>,
+    /// `None` while there is no room for the first segment.
+    file: Option<Arc<dyn StorageFile>>,
     offset: u64,
     segment_len: u64,
     next_index: u32,
@@ -180,47 +203,69 @@ enum Step {
     Stop,
 }
 
-/// Begins the next segment and starts both threads.
+/// Begins the next segment and starts both threads. Where there is no room for the segment the writer waits for it,
+/// while the sinks read what is there.
 ///
 /// # Errors
-/// The segment cannot be made; a full disk is no error, the writer then waits for room.
+/// The segment cannot be made for another reason.
 pub(super) fn spawn(mut start: Start) -> io::Result<Control> {
     let shared = Arc::clone(&start.shared);
-    let made = make_segment(&mut start)?;
+    let made = match make_segment(&mut start) {
+        Ok(made) => Some(made),
+        Err(error) if is_full(&error) => None,
+        Err(error) => return Err(error),
+    };
+    let interval = start.sync;
+    let target = SyncTarget {
+        file: None,
+        appended: LogPosition { segment: start.segment, offset: 0 },
+        sequence: start.sequence - 1,
+    };
     let tail = Arc::new(Tail {
-        target: Mutex::new(SyncTarget {
-            file: Arc::clone(&made.file),
-            appended: LogPosition { segment: start.segment, offset: made.offset },
-            sequence: start.sequence - 1,
-        }),
         synced_sequence: AtomicU64::new(start.sequence - 1),
-    });
-    let position = LogPosition { segment: start.segment, offset: made.offset };
-    shared.progress.send_modify(|p| {
-        p.appended = position;
-        p.synced = position;
+        target: Mutex::new(target),
+        syncing: Mutex::default(),
     });
     let next_index = start.live.len() as u32;
-    let interval = start.sync;
-    let writer = Writer {
+    let mut writer = Writer {
         start,
         tail: Arc::clone(&tail),
-        file: made.file,
-        offset: made.offset,
-        segment_len: made.len,
+        file: None,
+        offset: 0,
+        segment_len: 0,
         next_index,
         frame: Vec::new(),
         written: 0,
     };
-    writer.publish_used();
+    if let Some(made) = made {
+        writer.begin(made);
+    }
+    let guards = [Guard(Arc::clone(&shared)), Guard(Arc::clone(&shared))];
+    let [of_writer, of_syncer] = guards;
     let syncer_shared = Arc::clone(&shared);
     let threads = vec![
-        std::thread::Builder::new().name("buffer-writer".to_owned()).spawn(move || writer.run())?,
-        std::thread::Builder::new()
-            .name("buffer-sync".to_owned())
-            .spawn(move || sync_loop(&syncer_shared, &tail, interval))?,
+        std::thread::Builder::new().name("buffer-writer".to_owned()).spawn(move || {
+            let _guard = of_writer;
+            writer.run();
+        })?,
+        std::thread::Builder::new().name("buffer-sync".to_owned()).spawn(move || {
+            let _guard = of_syncer;
+            sync_loop(&syncer_shared, &tail, interval);
+        })?,
     ];
     Ok(Control { shared, threads })
+}
+
+/// Ends the buffer where its thread panics: nobody is left waiting for it.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("one of its threads panicked".to_owned());
+            self.0.ended.send_replace(true);
+        }
+    }
 }
 
 struct Made {
@@ -270,18 +315,33 @@ fn make_segment(start: &mut Start) -> io::Result<Made> {
 
 impl Writer {
     fn run(mut self) {
+        if self.file.is_none() {
+            match self.make_when_there_is_room() {
+                Ok(Step::GoOn) => {}
+                Ok(Step::Stop) => return self.ended(),
+                Err(error) => self.failed(&error),
+            }
+        }
         loop {
             let (sections, step) = self.wait_for_work();
             match self.write_all(sections).map(|done| if done == Step::GoOn { step } else { done }) {
                 Ok(Step::GoOn) => {}
                 Ok(Step::Stop) => break,
                 Err(error) => {
-                    tracing::error!(segment = self.start.segment, %error, "the buffer cannot be written");
-                    self.start.shared.fail(format!("segment {}: {error}", self.path().display()));
+                    self.failed(&error);
                     break;
                 }
             }
         }
+        self.ended();
+    }
+
+    fn failed(&self, error: &io::Error) {
+        tracing::error!(segment = self.start.segment, %error, "the buffer cannot be written");
+        self.start.shared.fail(format!("segment {}: {error}", self.path().display()));
+    }
+
+    fn ended(&self) {
         self.start.shared.close(true);
         self.start.shared.ended.send_replace(true);
     }
@@ -387,11 +447,12 @@ impl Writer {
 
     /// Writes `self.frame` at the end of the segment; waits where a file system without preallocation is full.
     fn write_frame(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Err(io::Error::other("there is no segment to write to")) };
         loop {
-            match self.file.write_all_at(&self.frame, self.offset) {
+            match file.write_all_at(&self.frame, self.offset) {
                 Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    self.file.set_len(self.offset)?;
+                Err(error) if is_full(&error) => {
+                    file.set_len(self.offset)?;
                     self.say_full(&error);
                     if self.wait_for_room() == Step::Stop {
                         return Err(error);
@@ -452,23 +513,28 @@ impl Writer {
 
     /// Closes the segment and begins the next one, as soon as there is room for it.
     fn roll(&mut self) -> io::Result<Step> {
-        self.file.set_len(self.offset)?;
-        self.file.sync()?;
-        let end = LogPosition { segment: self.start.segment, offset: self.offset };
-        mark_synced(&self.start.shared, &self.tail, end, self.start.sequence - 1);
-        self.start.closed.insert(self.start.segment, self.offset);
-        self.start.segment += 1;
+        if let Some(file) = self.file.take() {
+            file.set_len(self.offset)?;
+            let end = LogPosition { segment: self.start.segment, offset: self.offset };
+            sync(&self.start.shared, &self.tail, file.as_ref(), end, self.start.sequence - 1)?;
+            self.start.closed.insert(self.start.segment, self.offset);
+            self.start.segment += 1;
+        }
+        self.make_when_there_is_room()
+    }
+
+    fn make_when_there_is_room(&mut self) -> io::Result<Step> {
         loop {
             self.delete_consumed()?;
             let closed: u64 = self.start.closed.values().sum();
             self.start.shared.used_bytes.store(closed, Ordering::Relaxed);
-            if closed + self.start.segment_bytes <= self.start.shared.max_bytes {
+            if closed + self.start.segment_bytes <= self.start.shared.max_bytes || self.all_is_consumed() {
                 match make_segment(&mut self.start) {
                     Ok(made) => {
                         self.begin(made);
                         return Ok(Step::GoOn);
                     }
-                    Err(error) if error.kind() == io::ErrorKind::StorageFull => self.say_full(&error),
+                    Err(error) if is_full(&error) => self.say_full(&error),
                     Err(error) => return Err(error),
                 }
             }
@@ -478,18 +544,26 @@ impl Writer {
         }
     }
 
+    /// One segment is left, kept for its table, and every sink has passed it: a single frame over the bound made it so
+    /// long, and waiting would not make it shorter.
+    fn all_is_consumed(&self) -> bool {
+        let Some(lowest) = self.lowest_cursor() else { return false };
+        let ends = self.start.closed.iter().map(|(&segment, &offset)| LogPosition { segment, offset });
+        self.start.closed.len() == 1 && ends.max().is_some_and(|end| end <= lowest)
+    }
+
     fn begin(&mut self, made: Made) {
         if self.start.shared.disk_full.swap(false, Ordering::Relaxed) {
             tracing::info!("the disk has room again, reading goes on");
         }
-        self.file = Arc::clone(&made.file);
+        self.file = Some(Arc::clone(&made.file));
         self.offset = made.offset;
         self.segment_len = made.len;
         self.next_index = self.start.live.len() as u32;
         let position = LogPosition { segment: self.start.segment, offset: made.offset };
         {
             let mut target = lock(&self.tail.target);
-            *target = SyncTarget { file: made.file, appended: position, sequence: self.start.sequence - 1 };
+            *target = SyncTarget { file: Some(made.file), appended: position, sequence: self.start.sequence - 1 };
         }
         mark_synced(&self.start.shared, &self.tail, position, self.start.sequence - 1);
         self.start.shared.progress.send_modify(|p| p.appended = position);
@@ -524,7 +598,7 @@ impl Writer {
                 break;
             }
             // The newest whole table must stay until the next segment has one.
-            if end.segment + 1 == self.start.segment && self.offset == *entry.get() {
+            if self.file.is_none() && end.segment + 1 == self.start.segment {
                 break;
             }
             let path = self.start.dir.join(segment_name(end.segment));
@@ -557,6 +631,31 @@ pub(super) fn add_retired(retired: &mut Vec<RetiredSum>, constants: &[u8], count
     if let Some(sum) = retired.iter_mut().find(|sum| sum.run_id == run_id) {
         sum.origins += 1;
         sum.counters.add(counters);
+    }
+}
+
+/// Syncs a file of the log and says so; a failure ends the buffer.
+fn sync(
+    shared: &Shared,
+    tail: &Tail,
+    file: &dyn StorageFile,
+    position: LogPosition,
+    sequence: u64,
+) -> io::Result<()> {
+    let _one_at_a_time = lock(&tail.syncing);
+    if let Some(reason) = shared.fatal.borrow().as_ref() {
+        return Err(io::Error::other(reason.clone()));
+    }
+    match file.sync() {
+        Ok(()) => {
+            mark_synced(shared, tail, position, sequence);
+            Ok(())
+        }
+        Err(error) => {
+            tracing::error!(%error, segment = position.segment, "sync of the buffer failed");
+            shared.fail(format!("sync of segment {} failed: {error}", position.segment));
+            Err(error)
+        }
     }
 }
 
@@ -608,15 +707,11 @@ fn sync_loop(shared: &Shared, tail: &Tail, interval: Duration) {
         unsynced_since = None;
         let (file, appended, sequence) = {
             let target = lock(&tail.target);
-            (Arc::clone(&target.file), target.appended, target.sequence)
+            (target.file.clone(), target.appended, target.sequence)
         };
-        if appended > shared.progress.borrow().synced {
-            if let Err(error) = file.sync() {
-                tracing::error!(%error, "sync of the buffer failed");
-                shared.fail(format!("sync of segment {} failed: {error}", appended.segment));
-                return;
-            }
-            mark_synced(shared, tail, appended, sequence);
+        let Some(file) = file else { continue };
+        if appended > shared.progress.borrow().synced && sync(shared, tail, file.as_ref(), appended, sequence).is_err() {
+            return;
         }
     }
 }

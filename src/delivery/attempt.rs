@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::decision::{Decision, ItemDecision, Protocol, decide};
 use super::retry::Schedule;
 use super::{DeadLetters, Ledger, Stats};
 use crate::record::OriginId;
-use crate::sink::{Asked, SendOutcome, Sink};
+use crate::sink::{Asked, ItemAnswer, SendOutcome, Sink};
 
 /// From so many equal refusals in a row on they are taken for a fault of the sink, and nothing is dead-lettered.
 pub const EQUAL_REFUSALS_MAX: u32 = 1_000;
@@ -33,6 +33,10 @@ pub struct Shared {
     pub ledger: Ledger,
     pub dead: DeadLetters,
     pub drain: Arc<Drain>,
+    /// Bytes, from the next load on, that an earlier process may have sent; see `Delivery::suspect_note`.
+    pub suspect_left: AtomicUsize,
+    /// Most bytes that can be under way at a time.
+    pub suspect_window: usize,
     pub streak: Mutex<Streak>,
     pub logged: Mutex<Option<Instant>>,
 }
@@ -75,21 +79,34 @@ impl Drain {
 }
 
 /// Equal refusals in a row.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Streak {
     status: u16,
     kind: String,
     count: u32,
+    /// The bound was reached: no refusal is believed until a record is accepted.
+    tripped: bool,
 }
 
 impl Streak {
     /// Counts a refusal; false where it is not to be believed any more.
     fn believes(&mut self, refusal: &Refusal) -> bool {
         if self.status != refusal.status || self.kind != refusal.kind {
-            *self = Streak { status: refusal.status, kind: refusal.kind.clone(), count: 0 };
+            *self = Streak {
+                status: refusal.status,
+                kind: refusal.kind.clone(),
+                count: 0,
+                tripped: self.tripped,
+            };
         }
         self.count = self.count.saturating_add(1);
-        self.count < EQUAL_REFUSALS_MAX
+        self.tripped |= self.count >= EQUAL_REFUSALS_MAX;
+        !self.tripped
+    }
+
+    fn accepted(&mut self) {
+        self.count = 0;
+        self.tripped = false;
     }
 }
 
@@ -135,6 +152,27 @@ pub async fn deliver(shared: &Shared, load: Load, note: Option<Vec<u8>>) -> io::
         }
     }
     Ok(dead)
+}
+
+/// The answers to one call, sorted.
+#[derive(Default)]
+struct Sorted {
+    accepted: usize,
+    /// To the dead letters.
+    refused: Vec<(usize, Refusal)>,
+    /// To be sent again.
+    left: Vec<usize>,
+    /// Why, and whether that is the fault of the sink itself.
+    status: u16,
+    reason: String,
+    of_sink: bool,
+}
+
+/// These records of a load, as a load of their own, after the wait.
+fn again(load: &Load, numbers: Vec<usize>, wait: Duration) -> Step {
+    let load = load.select(numbers);
+    let range = 0..load.len();
+    Step::Again(Piece { load: Arc::new(load), range, unsure: None }, wait)
 }
 
 impl Shared {
@@ -212,6 +250,10 @@ impl Shared {
                 Ok(Some(piece))
             }
             Asked::Holds(held) => {
+                if held.contains(&true) {
+                    // So more may be there behind them.
+                    self.suspect_left.store(self.suspect_window, Ordering::Relaxed);
+                }
                 let first = piece.range.start;
                 let missing: Vec<usize> =
                     held.iter().enumerate().filter(|(_, held)| !**held).map(|(n, _)| first + n).collect();
@@ -241,10 +283,19 @@ impl Shared {
             return Step::Again(piece, self.fault(outcome, schedule.after_sink_fault(None), true));
         };
         let refusal = Refusal { status: *status, kind: "request".to_owned(), reason: reason.clone() };
-        match self.bury(&piece.load, &[(piece.range.start, refusal)], dead) {
-            Ok(0) => Step::Done,
-            _ => Step::Again(piece, self.fault(outcome, schedule.after_sink_fault(None), true)),
+        let number = piece.range.start;
+        let before = self.streak().clone();
+        if !self.streak().believes(&refusal) {
+            return Step::Again(piece, self.fault(outcome, schedule.after_sink_fault(None), true));
         }
+        if let Err(wait) = self.bury(&piece.load, &[(number, refusal)], dead, before, schedule) {
+            return Step::Again(piece, wait);
+        }
+        Step::Done
+    }
+
+    fn streak(&self) -> std::sync::MutexGuard<'_, Streak> {
+        self.streak.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sorts the answers for single records; what is left is tried again as a load of its own.
@@ -257,88 +308,105 @@ impl Shared {
         dead: &mut Vec<OriginId>,
     ) -> Step {
         let SendOutcome::Items(answers) = outcome else { return Step::Again(piece, Duration::ZERO) };
-        let mut left = Vec::new();
-        let mut rejected = Vec::new();
-        let mut sink_fault = None;
-        let mut passing = None;
         let first = piece.range.start;
-        let accepted = decisions.iter().filter(|d| **d == ItemDecision::Accept).count();
-        // Before the refusals are counted: one accepted record ends a streak.
-        self.accepted(accepted);
+        let before = self.streak().clone();
+        let sorted = self.sort(answers, decisions, first);
+        self.accepted_in_order(sorted.accepted);
+        if let Err(wait) = self.bury(&piece.load, &sorted.refused, dead, before, schedule) {
+            // Nothing is passed over: what was refused is tried again with the rest.
+            let mut left: Vec<usize> = sorted.left.into_iter().chain(sorted.refused.iter().map(|(n, _)| *n)).collect();
+            left.sort_unstable();
+            return again(&piece.load, left, wait);
+        }
+        if sorted.left.is_empty() {
+            return Step::Done;
+        }
+        let fault = SendOutcome::Refused { status: sorted.status, retry_after: None, reason: sorted.reason };
+        let wait =
+            if sorted.of_sink { schedule.after_sink_fault(None) } else { schedule.after_fault(None) };
+        let wait = self.fault(&fault, wait, sorted.of_sink);
+        again(&piece.load, sorted.left, wait)
+    }
+
+    /// Goes through the answers in their order, as one accepted record ends a streak of refusals.
+    fn sort(&self, answers: &[ItemAnswer], decisions: &[ItemDecision], first: usize) -> Sorted {
+        let mut sorted = Sorted::default();
+        let mut streak = self.streak();
         for (n, (decision, answer)) in decisions.iter().zip(answers).enumerate() {
-            match decision {
-                ItemDecision::Accept => continue,
+            let number = first + n;
+            let of_sink = match decision {
+                ItemDecision::Accept => {
+                    streak.accepted();
+                    sorted.accepted += 1;
+                    continue;
+                }
                 ItemDecision::Reject => {
                     let refusal =
                         Refusal { status: answer.status, kind: answer.kind.clone(), reason: answer.reason.clone() };
-                    rejected.push((first + n, refusal));
-                    continue;
+                    if streak.believes(&refusal) {
+                        sorted.refused.push((number, refusal));
+                        continue;
+                    }
+                    true
                 }
-                ItemDecision::Retry => passing.get_or_insert(answer),
-                ItemDecision::SinkFault => sink_fault.get_or_insert(answer),
+                ItemDecision::Retry => false,
+                ItemDecision::SinkFault => true,
             };
-            left.push(first + n);
-        }
-        let unburied = match self.bury(&piece.load, &rejected, dead) {
-            Ok(unburied) => unburied,
-            Err(error) => {
-                let path = self.dead.path().display();
-                tracing::error!(sink = %self.name, %error, "dead letters cannot be written to {path}: nothing is passed over");
-                rejected.len()
+            sorted.left.push(number);
+            if sorted.status == 0 || (of_sink && !sorted.of_sink) {
+                sorted.status = answer.status;
+                sorted.reason = format!("{} {}", answer.kind, answer.reason);
             }
-        };
-        left.extend(rejected[rejected.len() - unburied..].iter().map(|(n, _)| *n));
-        if left.is_empty() {
-            return Step::Done;
+            sorted.of_sink |= of_sink;
         }
-        left.sort_unstable();
-        let is_sink_fault = sink_fault.is_some() || unburied > 0;
-        let because = sink_fault.or(passing).or(answers.iter().find(|a| a.status >= 300));
-        let reason = because.map(|a| format!("{} {}", a.kind, a.reason)).unwrap_or_default();
-        let status = because.map_or(0, |a| a.status);
-        let fault = SendOutcome::Refused { status, retry_after: None, reason };
-        let wait = if is_sink_fault { schedule.after_sink_fault(None) } else { schedule.after_fault(None) };
-        let wait = self.fault(&fault, wait, is_sink_fault);
-        let load = piece.load.select(left);
-        let range = 0..load.len();
-        Step::Again(Piece { load: Arc::new(load), range, unsure: None }, wait)
+        sorted
     }
 
-    /// Puts refused records into the dead letters, as long as refusals are to be believed;
-    /// returns how many, at the end of the list, were not.
-    fn bury(&self, load: &Load, refused: &[(usize, Refusal)], dead: &mut Vec<OriginId>) -> io::Result<usize> {
-        let believed = {
-            let mut streak = self.streak.lock().unwrap_or_else(PoisonError::into_inner);
-            refused.iter().take_while(|(_, refusal)| streak.believes(refusal)).count()
-        };
-        let (bury, rest) = refused.split_at(believed);
-        if !bury.is_empty() {
-            let letters = bury.iter().map(|(n, refusal)| {
-                let document = self.sink.document(load.batch.slice(&(*n..*n + 1)));
-                (load.batch.ids[*n], document, refusal)
-            });
-            self.dead.append(letters)?;
-            dead.extend(bury.iter().map(|(n, _)| load.origins[*n].id));
-            Stats::add(&self.stats.dead_lettered, bury.len());
-            let (_, first) = &bury[0];
-            tracing::warn!(
-                sink = %self.name, records = bury.len(), status = first.status, kind = first.kind,
-                "refused by the sink, kept in {}", self.dead.path().display()
-            );
+    /// Puts refused records into the dead letters; where that fails the streak is as it was `before`, and the wait is given.
+    fn bury(
+        &self,
+        load: &Load,
+        refused: &[(usize, Refusal)],
+        dead: &mut Vec<OriginId>,
+        before: Streak,
+        schedule: &mut Schedule,
+    ) -> Result<(), Duration> {
+        let Some((_, first)) = refused.first() else { return Ok(()) };
+        let letters = refused.iter().map(|(n, refusal)| {
+            let document = self.sink.document(load.batch.slice(&(*n..*n + 1)));
+            (load.batch.ids[*n], document, refusal)
+        });
+        let path = self.dead.path().display();
+        if let Err(error) = self.dead.append(letters) {
+            tracing::error!(sink = %self.name, %error, "dead letters cannot be written to {path}: nothing is passed over");
+            *self.streak() = before;
+            let reason = format!("dead letters cannot be written: {error}");
+            return Err(self.fault(&SendOutcome::NotSent { reason }, schedule.after_fault(None), false));
         }
-        Ok(rest.len())
+        dead.extend(refused.iter().map(|(n, _)| load.origins[*n].id));
+        Stats::add(&self.stats.dead_lettered, refused.len());
+        let (records, status, kind) = (refused.len(), first.status, &first.kind);
+        tracing::warn!(sink = %self.name, records, status, kind, "refused by the sink, kept in {path}");
+        Ok(())
     }
 
-    fn accepted(&self, records: usize) {
+    /// Counts records that were accepted, after the streak has been walked through in its order.
+    fn accepted_in_order(&self, records: usize) {
         if records == 0 {
             return;
         }
         Stats::add(&self.stats.accepted, records);
-        self.streak.lock().unwrap_or_else(PoisonError::into_inner).count = 0;
         if self.stats.set_fault(None).is_some() {
             *self.logged.lock().unwrap_or_else(PoisonError::into_inner) = None;
             tracing::info!(sink = %self.name, "the sink accepts again");
         }
+    }
+
+    fn accepted(&self, records: usize) {
+        if records > 0 {
+            self.streak().accepted();
+        }
+        self.accepted_in_order(records);
     }
 
     /// Says why an attempt failed, not more often than a reader can bear; hands `wait` back.

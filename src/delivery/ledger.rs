@@ -2,8 +2,11 @@
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::buffer::storage::is_full;
 use crate::buffer::{Cursor, CursorFile, CursorState};
 use crate::record::OriginId;
 
@@ -14,7 +17,10 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 struct Inner {
     file: CursorFile,
     state: CursorState,
-    synced: Instant,
+    /// Since when something is written and not synced.
+    unsynced: Option<Instant>,
+    /// Records were sent whose answer is not known: the note of before they were is kept, as an older one is always right.
+    unsettled: bool,
 }
 
 /// Cursor, note and counts of one sink.
@@ -25,7 +31,8 @@ pub struct Ledger {
 
 impl Ledger {
     pub fn new(file: CursorFile, state: CursorState) -> Self {
-        Ledger { inner: Mutex::new(Inner { file, state, synced: Instant::now() }) }
+        let unsettled = state.in_doubt;
+        Ledger { inner: Mutex::new(Inner { file, state, unsynced: None, unsettled }) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -38,13 +45,19 @@ impl Ledger {
     /// The cursor file cannot be written.
     pub fn begin(&self, note: &[u8]) -> io::Result<()> {
         let mut inner = self.lock();
-        if inner.state.in_doubt && inner.state.note == note {
+        if inner.state.in_doubt && (inner.unsettled || inner.state.note == note) {
             return Ok(());
         }
+        inner.unsettled = true;
         inner.state.in_doubt = true;
         inner.state.note = note.to_vec();
         inner.write()?;
-        inner.file.sync()
+        inner.sync()
+    }
+
+    /// All that was ever sent has been answered: the next note may take the place of the one that is kept.
+    pub fn settle(&self) {
+        self.lock().unsettled = false;
     }
 
     /// Closes in order: `idle` where no request was under way.
@@ -57,7 +70,7 @@ impl Ledger {
             inner.state.in_doubt = false;
             inner.write()?;
         }
-        inner.file.sync()
+        inner.sync()
     }
 
     /// Moves the cursor, and counts what went to the dead letters on the way.
@@ -71,16 +84,40 @@ impl Ledger {
             *inner.state.dead_lettered.entry(*origin).or_default() += 1;
         }
         inner.write()?;
-        if inner.synced.elapsed() >= SYNC_INTERVAL {
-            inner.file.sync()?;
-            inner.synced = Instant::now();
-        }
+        inner.unsynced.get_or_insert_with(Instant::now);
         Ok(())
+    }
+
+    /// When what was written is to be synced, see [`Ledger::sync`]; `None`: all is.
+    pub fn sync_due(&self) -> Option<Instant> {
+        self.lock().unsynced.map(|since| since + SYNC_INTERVAL)
+    }
+
+    /// Makes durable what was written.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn sync(&self) -> io::Result<()> {
+        self.lock().sync()
     }
 }
 
 impl Inner {
+    /// Writes the state. A larger file that there is no room for is made later: until then the cursor lags behind,
+    /// which costs questions or doubles after a crash, and no record.
     fn write(&mut self) -> io::Result<()> {
-        self.file.write(&self.state)
+        match self.file.write(&self.state) {
+            Err(error) if is_full(&error) => {
+                tracing::warn!(%error, "no room to write down what a sink has accepted: free some disk");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        self.unsynced = None;
+        Ok(())
     }
 }

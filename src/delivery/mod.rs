@@ -32,6 +32,8 @@ pub struct Stats {
     pub requests: AtomicU64,
     /// Requests that did not end in acceptance.
     pub failed_requests: AtomicU64,
+    /// Bytes of the buffer that were damaged and skipped: records in them never reach the sink.
+    pub damaged_bytes: AtomicU64,
     /// Why the sink does not accept at the moment.
     fault: Mutex<Option<String>>,
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,11 +16,25 @@ use super::batch::{Filling, Load};
 use super::decision::Protocol;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Stats};
 use crate::buffer::{Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
-use crate::record::OriginId;
+use crate::record::{OriginId, RECORD_MAX_BYTES};
 use crate::sink::{self, RecordView, Sink};
 
 /// How long the loop waits before it reads again after the disk failed.
 const READ_RETRY: Duration = Duration::from_secs(1);
+
+/// Frames that are read before others get their turn.
+const FRAMES_AT_ONCE: usize = 2;
+
+/// Why a fill has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Filled {
+    /// The load is full and no request can be made, or the log is at its end.
+    Waiting,
+    /// There is more to read.
+    Busy,
+    /// The log could not be read.
+    Unreadable,
+}
 
 /// How long a stop may spend on counting what is left.
 pub const COUNT_MAX: Duration = Duration::from_secs(1);
@@ -56,8 +71,9 @@ pub struct Delivery {
     in_flight: VecDeque<InFlight>,
     tasks: JoinSet<(u64, io::Result<Vec<OriginId>>)>,
     next_number: u64,
-    /// Bytes that an earlier process may have sent without remembering the answer, and its note.
-    suspect: Option<(usize, Vec<u8>)>,
+    /// The note of an earlier process that may have sent records behind the cursor: loads are asked for first until so
+    /// many bytes in a row as can be under way at a time turned out not to be there (`Shared::suspect_left`).
+    suspect_note: Option<Vec<u8>>,
 }
 
 /// What others see of a delivery while it runs.
@@ -90,7 +106,8 @@ impl Delivery {
         let at = state.cursor.at;
         let batch_bytes = options.batch_bytes.min(sink.body_max_bytes()).max(1);
         let in_flight_max = options.in_flight.max(1);
-        let suspect = state.in_doubt.then(|| (batch_bytes * in_flight_max, state.note.clone()));
+        let suspect_note = state.in_doubt.then(|| state.note.clone());
+        let suspect_window = (batch_bytes + RECORD_MAX_BYTES) * in_flight_max;
         let shared = Shared {
             name: Arc::clone(&options.name),
             protocol: Protocol::of(&options.kind),
@@ -99,6 +116,8 @@ impl Delivery {
             ledger: Ledger::new(file, state),
             dead: DeadLetters::new(dead_letter_dir, &options.name),
             drain: Arc::default(),
+            suspect_left: AtomicUsize::new(if suspect_note.is_some() { suspect_window } else { 0 }),
+            suspect_window,
             streak: Mutex::new(Streak::default()),
             logged: Mutex::new(None),
         };
@@ -115,7 +134,7 @@ impl Delivery {
             in_flight: VecDeque::new(),
             tasks: JoinSet::new(),
             next_number: 0,
-            suspect,
+            suspect_note,
         }
     }
 
@@ -135,9 +154,12 @@ impl Delivery {
     /// [`DeliveryError`]: nothing is lost, the cursor stays where it was.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<u64, DeliveryError> {
         loop {
-            let readable = self.fill();
+            let filled = self.fill();
             self.dispatch();
-            self.settle_idle()?;
+            if filled == Filled::Waiting {
+                self.settle_idle()?;
+            }
+            let sync_due = self.shared.ledger.sync_due();
             let age = self.filling.as_ref().map(|filling| filling.since + self.max_age);
             let full = self.filling.as_ref().is_some_and(|filling| self.is_full(&filling.load));
             tokio::select! {
@@ -154,13 +176,18 @@ impl Delivery {
                     })?;
                     self.finished(number, result)?;
                 }
-                () = self.reader.more(), if !full && readable && self.frame.is_none() => {}
-                () = tokio::time::sleep(READ_RETRY), if !readable => {}
+                () = sleep_until(sync_due), if sync_due.is_some() => {
+                    self.shared.ledger.sync().map_err(|source| self.cursor_error(source))?;
+                }
+                () = tokio::task::yield_now(), if filled == Filled::Busy => {}
+                () = self.reader.more(), if !full && filled == Filled::Waiting && self.frame.is_none() => {}
+                () = tokio::time::sleep(READ_RETRY), if filled == Filled::Unreadable => {}
                 () = sleep_until(age), if age.is_some() && self.in_flight.len() < self.in_flight_max => {}
             }
         }
         self.tasks.shutdown().await;
-        self.shared.ledger.end(self.in_flight.is_empty()).map_err(|source| self.cursor_error(source))?;
+        let settled = self.in_flight.is_empty() && self.shared.suspect_left.load(Ordering::Relaxed) == 0;
+        self.shared.ledger.end(settled).map_err(|source| self.cursor_error(source))?;
         Ok(self.count_left())
     }
 
@@ -195,16 +222,22 @@ impl Delivery {
     }
 
     /// Moves records from the log into the load that is being filled, and sends loads that are full while there is
-    /// room for requests. False where the log could not be read.
-    fn fill(&mut self) -> bool {
+    /// room for requests.
+    fn fill(&mut self) -> Filled {
+        let mut frames = 0;
         loop {
             if self.filling.as_ref().is_some_and(|filling| self.is_full(&filling.load)) {
                 if self.in_flight.len() >= self.in_flight_max {
-                    return true;
+                    return Filled::Waiting;
                 }
                 self.dispatch();
             }
             let Some(frame) = &mut self.frame else {
+                // A sink that takes little must not keep its thread from the others for the length of a backlog.
+                if frames >= FRAMES_AT_ONCE {
+                    return Filled::Busy;
+                }
+                frames += 1;
                 match self.reader.try_next(std::mem::take(&mut self.memory)) {
                     Ok(Ok(frame)) => {
                         self.frame = Some(frame);
@@ -212,11 +245,11 @@ impl Delivery {
                     }
                     Ok(Err(memory)) => {
                         self.memory = memory;
-                        return true;
+                        return Filled::Waiting;
                     }
                     Err(error) => {
                         tracing::error!(sink = %self.shared.name, %error, "the buffer cannot be read");
-                        return false;
+                        return Filled::Unreadable;
                     }
                 }
             };
@@ -249,7 +282,7 @@ impl Delivery {
                             // No room: both stay together; the bound is passed by one record until there is.
                             filling.load.append(next.load);
                             filling.end = next.end;
-                            return true;
+                            return Filled::Waiting;
                         }
                     }
                 }
@@ -284,12 +317,10 @@ impl Delivery {
         let number = self.next_number;
         self.next_number += 1;
         self.in_flight.push_back(InFlight { number, records: load.len() as u64, end, done: None });
-        let note = self.suspect.take().map(|(bytes, note)| {
-            if let Some(left) = bytes.checked_sub(load.batch.body.len()).filter(|left| *left > 0) {
-                self.suspect = Some((left, note.clone()));
-            }
-            note
-        });
+        let bytes = load.batch.body.len();
+        let take = |left: usize| (left > 0).then(|| left.saturating_sub(bytes));
+        let suspect = self.shared.suspect_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        let note = self.suspect_note.clone().filter(|_| suspect);
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move { (number, deliver(&shared, load, note).await) });
     }
@@ -325,6 +356,12 @@ impl Delivery {
         if self.filling.is_some() || self.frame.is_some() || !self.in_flight.is_empty() {
             return Ok(());
         }
+        // Everything that is there has been answered for: nothing of an earlier process can be under way.
+        self.suspect_note = None;
+        self.shared.suspect_left.store(0, Ordering::Relaxed);
+        self.shared.ledger.settle();
+        let damaged = self.reader.damaged_bytes();
+        self.shared.stats.damaged_bytes.store(damaged, Ordering::Relaxed);
         let at = self.reader.position();
         if *self.progress.borrow() < at {
             self.advance(Cursor { at, record: 0 }, &[])?;

@@ -25,6 +25,8 @@ pub struct SinkReport {
     pub possible_doubles: u64,
     /// Records that are still in the buffer for it.
     pub left: u64,
+    /// Bytes of the buffer that were damaged: records in them never reach the sink.
+    pub damaged_bytes: u64,
     /// Not all that was appended has been accepted.
     pub unfinished: bool,
     /// Why it does not accept at the moment.
@@ -46,10 +48,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// The exit code: what is left wins over dead letters.
+    /// The exit code: what is left wins over damage, and that over dead letters.
     pub fn exit_code(&self) -> u8 {
         if self.left_bytes > 0 || self.source_unfinished || self.sinks.iter().any(|sink| sink.unfinished) {
             EXIT_LEFT
+        } else if self.sinks.iter().any(|sink| sink.damaged_bytes > 0) {
+            EXIT_FAILED
         } else if self.sinks.iter().any(|sink| sink.dead_lettered > 0) {
             EXIT_DEAD_LETTERS
         } else {
@@ -87,6 +91,13 @@ impl Report {
                     sink.name, sink.possible_doubles
                 );
             }
+            if sink.damaged_bytes > 0 {
+                let _ = writeln!(
+                    out,
+                    "{}: {} bytes of the buffer were damaged on disk, the records in them are lost; see buffer/quarantine in state.dir",
+                    sink.name, sink.damaged_bytes
+                );
+            }
             if let Some(fault) = sink.fault.as_ref().filter(|_| sink.unfinished) {
                 let _ = writeln!(out, "{}: {fault}", sink.name);
             }
@@ -105,6 +116,7 @@ impl Report {
     fn verdict(&self) -> &'static str {
         match self.exit_code() {
             EXIT_LEFT => "records are left, and safe on disk: the next start delivers them",
+            EXIT_FAILED => "delivered, but for damaged parts of the buffer",
             EXIT_DEAD_LETTERS => "delivered, but for records that a sink refused: see dead-letters/ in state.dir",
             _ => "everything delivered",
         }
@@ -124,6 +136,7 @@ mod tests {
         let check = |sink: SinkReport, expected: u8| assert_eq!(report(sink).exit_code(), expected);
         check(SinkReport::default(), EXIT_DELIVERED);
         check(SinkReport { dead_lettered: 1, ..SinkReport::default() }, EXIT_DEAD_LETTERS);
+        check(SinkReport { dead_lettered: 1, damaged_bytes: 1, ..SinkReport::default() }, EXIT_FAILED);
         check(SinkReport { dead_lettered: 1, unfinished: true, ..SinkReport::default() }, EXIT_LEFT);
         let unread = Report { left_bytes: 1, ..Report::default() };
         assert_eq!(unread.exit_code(), EXIT_LEFT);
