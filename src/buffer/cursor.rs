@@ -130,7 +130,11 @@ impl CursorFile {
                 // What a killed process wrote last is in the page cache only.
                 file.sync()?;
                 let path = path.to_owned();
-                Ok((CursorFile { storage, path, file, slot_bytes, generation, synced_slot, written: false }, state, false))
+                Ok((
+                    CursorFile { storage, path, file, slot_bytes, generation, synced_slot, written: false },
+                    state,
+                    false,
+                ))
             }
             None => {
                 let state = CursorState { cursor: start, ..CursorState::default() };

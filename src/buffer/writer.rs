@@ -635,13 +635,7 @@ pub(super) fn add_retired(retired: &mut Vec<RetiredSum>, constants: &[u8], count
 }
 
 /// Syncs a file of the log and says so; a failure ends the buffer.
-fn sync(
-    shared: &Shared,
-    tail: &Tail,
-    file: &dyn StorageFile,
-    position: LogPosition,
-    sequence: u64,
-) -> io::Result<()> {
+fn sync(shared: &Shared, tail: &Tail, file: &dyn StorageFile, position: LogPosition, sequence: u64) -> io::Result<()> {
     let _one_at_a_time = lock(&tail.syncing);
     if let Some(reason) = shared.fatal.borrow().as_ref() {
         return Err(io::Error::other(reason.clone()));
@@ -710,7 +704,8 @@ fn sync_loop(shared: &Shared, tail: &Tail, interval: Duration) {
             (target.file.clone(), target.appended, target.sequence)
         };
         let Some(file) = file else { continue };
-        if appended > shared.progress.borrow().synced && sync(shared, tail, file.as_ref(), appended, sequence).is_err() {
+        if appended > shared.progress.borrow().synced && sync(shared, tail, file.as_ref(), appended, sequence).is_err()
+        {
             return;
         }
     }

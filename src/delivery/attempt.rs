@@ -92,12 +92,7 @@ impl Streak {
     /// Counts a refusal; false where it is not to be believed any more.
     fn believes(&mut self, refusal: &Refusal) -> bool {
         if self.status != refusal.status || self.kind != refusal.kind {
-            *self = Streak {
-                status: refusal.status,
-                kind: refusal.kind.clone(),
-                count: 0,
-                tripped: self.tripped,
-            };
+            *self = Streak { status: refusal.status, kind: refusal.kind.clone(), count: 0, tripped: self.tripped };
         }
         self.count = self.count.saturating_add(1);
         self.tripped |= self.count >= EQUAL_REFUSALS_MAX;
@@ -322,8 +317,7 @@ impl Shared {
             return Step::Done;
         }
         let fault = SendOutcome::Refused { status: sorted.status, retry_after: None, reason: sorted.reason };
-        let wait =
-            if sorted.of_sink { schedule.after_sink_fault(None) } else { schedule.after_fault(None) };
+        let wait = if sorted.of_sink { schedule.after_sink_fault(None) } else { schedule.after_fault(None) };
         let wait = self.fault(&fault, wait, sorted.of_sink);
         again(&piece.load, sorted.left, wait)
     }

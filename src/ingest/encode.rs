@@ -45,6 +45,12 @@ impl Columns<'_> {
         }
     }
 
+    /// Bytes of the columns besides message, exception and fields.
+    pub fn columns_len(&self) -> usize {
+        let words = self.logger.map_or(0, <[u8]>::len) + self.level.map_or(0, <[u8]>::len);
+        words + self.columns.iter().map(|(_, value)| value.len()).sum::<usize>()
+    }
+
     /// Whether this fits into one record as it is; else its text is split, see [`split`].
     pub fn fits(&self) -> bool {
         let exception = self.exception.unwrap_or_default();
@@ -53,7 +59,7 @@ impl Columns<'_> {
             return false;
         }
         // Six bytes is what an escaped byte takes at most.
-        let texts: usize = strings.iter().map(|text| text.len()).sum();
+        let texts = strings.iter().map(|text| text.len()).sum::<usize>() + self.columns_len();
         texts * 6 + self.fields.len() + 4096 <= MEMBERS_MAX_BYTES
     }
 

@@ -97,15 +97,28 @@ impl Framer {
         }
     }
 
+    /// Forgets what was seen of bytes that are not consumed: the window begins anew with other ones. A line that was cut
+    /// into pieces goes on.
+    pub fn reset(&mut self) {
+        self.open = None;
+        self.searched = 0;
+    }
+
     /// The next complete group of `window`, which begins at `start`: the end of the one before, or 0.
     pub fn next(&mut self, window: &[u8], start: usize, flush: Flush) -> Option<Group> {
+        if self.searched > window.len() || self.open.is_some_and(|open| open.end > window.len()) {
+            self.reset();
+        }
         loop {
             let from = self.open.map_or(start, |open| open.blank.unwrap_or(open.end));
             let Some(line) = self.line(window, from, flush) else {
                 if flush == Flush::No {
                     return None;
                 }
-                return self.open.take().map(|open| group(start, open));
+                let open = self.open.take()?;
+                // A blank line that was held behind it is a line of its own now, and is searched again.
+                self.searched = open.end;
+                return Some(group(start, open));
             };
             if line.text_end - line.start > self.max_line || self.pieces > 0 {
                 if let Some(open) = self.open.take() {
@@ -149,7 +162,7 @@ impl Framer {
             }
             None => {
                 self.searched = window.len();
-                let rest = window.len() - start;
+                let rest = window.len().saturating_sub(start);
                 // Two more than the bound: the last two may yet be a line end.
                 let take = rest >= self.max_line + 2 || (flush == Flush::All && rest > 0);
                 take.then_some(Line { start, text_end: window.len(), end: window.len() })
@@ -205,6 +218,16 @@ fn is_indented(text: &[u8]) -> bool {
     matches!(text.first(), Some(b' ' | b'\t'))
 }
 
+/// Whether a line begins as only loggers' lines do: an object, or a date.
+fn looks_logged(text: &[u8]) -> bool {
+    let is_date = || {
+        text.get(..8).is_some_and(|head| {
+            head[..4].iter().all(u8::is_ascii_digit) && matches!(head[4], b'-' | b'/') && head[5].is_ascii_digit()
+        })
+    };
+    text.first() == Some(&b'{') || is_date()
+}
+
 /// Adds a line to an open group if it belongs there.
 fn join(open: &mut Open, line: &Line, text: &[u8]) -> bool {
     let blank_before = open.blank.is_some();
@@ -218,7 +241,8 @@ fn join(open: &mut Open, line: &Line, text: &[u8]) -> bool {
         Inside::Plain => None,
         Inside::Stack if is_indented(text) => Some(Inside::Stack),
         // What is not indented names the exception; a blank line there is a traceback cut short.
-        Inside::Stack if text.is_empty() => None,
+        // So is one that ends in a line of a logger.
+        Inside::Stack if text.is_empty() || looks_logged(text) => None,
         Inside::Stack => Some(Inside::Raised),
         Inside::Raised if text.is_empty() && !blank_before => {
             open.blank = Some(line.end);
@@ -316,6 +340,41 @@ mod tests {
         check("abcdefgh\nk\n", &["abcd", "efgh\n", "k\n"]);
         check("ab€cd\n", &["ab", "€c", "d\n"]);
         check("x\n\nabcde", &["x\n", "\n", "abcd", "e"]);
+    }
+
+    #[test]
+    fn a_traceback_that_was_cut_short_swallows_no_line() {
+        let cut = "Traceback (most recent call last):\n  File \"a.py\", line 1\n";
+        check(&format!("{cut}{{\"a\":1}}\n"), &[cut, "{\"a\":1}\n"]);
+        check(&format!("{cut}2026-11-20 00:00:00 x\n"), &[cut, "2026-11-20 00:00:00 x\n"]);
+    }
+
+    #[test]
+    fn after_a_flushed_traceback_the_blank_line_and_what_follows_are_lines_of_their_own() {
+        let traceback = "Traceback (most recent call last):\n  x\nE: y\n";
+        let mut framer = Framer::new(Multiline::Auto, 1000);
+        let mut window = format!("{traceback}\n").into_bytes();
+        assert_eq!(framer.next(&window, 0, Flush::No), None);
+        let first = framer.next(&window, 0, Flush::Group).expect("the traceback");
+        assert_eq!((first.end, first.lines), (traceback.len(), 3));
+        window.drain(..first.end);
+        framer.consumed(first.end);
+        window.extend_from_slice(b"next\n");
+        let blank = framer.next(&window, 0, Flush::Group).expect("the blank line");
+        assert_eq!((blank.end, blank.lines), (1, 1));
+        let next = framer.next(&window, 1, Flush::Group).expect("the next line");
+        assert_eq!((next.start, next.end, next.lines), (1, 6, 1));
+    }
+
+    #[test]
+    fn a_window_that_begins_anew_is_read_from_its_start() {
+        let mut framer = Framer::new(Multiline::Auto, 1000);
+        assert_eq!(framer.next(b"head\n  more\n  and", 0, Flush::No), None);
+        // With and without being told.
+        assert_eq!(framer.next(b"he", 0, Flush::No), None);
+        framer.reset();
+        let group = framer.next(b"head\n  more\nnext\n", 0, Flush::No).expect("a group");
+        assert_eq!((group.end, group.lines), (12, 2));
     }
 
     #[test]

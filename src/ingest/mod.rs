@@ -27,6 +27,12 @@ use parse::{Text, json, python, timestamp, traceback};
 /// Level of a traceback that no line of a logger introduces.
 const BARE_TRACEBACK_LEVEL: &[u8] = b"ERROR";
 
+/// Longest strings that stand beside each part of a split message, in bytes together.
+const BESIDE_PART_MAX_BYTES: usize = 10_000;
+
+/// Longest line that is read as JSON, in bytes.
+pub const JSON_MAX_BYTES: usize = 1024 * 1024;
+
 /// When the bytes of a window came about.
 pub trait Times {
     /// Time of the line that begins at this offset of the window.
@@ -114,6 +120,11 @@ impl Ingest {
         self.framer.holds_back()
     }
 
+    /// The window begins anew at [`Ingest::position`]: what was seen of bytes that are not consumed is forgotten.
+    pub fn rewind(&mut self) {
+        self.framer.reset();
+    }
+
     /// Takes complete groups of lines from the front of `window`, which begins at [`Ingest::position`].
     pub fn feed(&mut self, window: &[u8], times: &dyn Times, flush: Flush) -> Fed {
         let mut consumed = 0;
@@ -177,6 +188,10 @@ impl Ingest {
     }
 
     fn is_json(&self, text: &[u8]) -> bool {
+        // A value of a longer line could take hundreds of times its bytes in memory: it stays text.
+        if text.len() > JSON_MAX_BYTES {
+            return false;
+        }
         match self.options.parser {
             Parser::Auto | Parser::Json => text.trim_ascii_start().first() == Some(&b'{'),
             Parser::Python | Parser::Raw => false,
@@ -220,7 +235,8 @@ impl Ingest {
 
     fn take_text(&mut self, text: &[u8], group: &Group, read_time: Nanos, extent: (u64, u64)) {
         let first_end = if group.lines > 1 { memchr::memchr(b'\n', text).unwrap_or(text.len()) } else { text.len() };
-        let first = without_line_end(&text[..first_end]);
+        let first = &text[..first_end];
+        let first = if group.lines > 1 { first.strip_suffix(b"\r").unwrap_or(first) } else { first };
         let zone = &self.options.zone;
         let parsed = match self.options.parser {
             Parser::Raw | Parser::Json => Text::raw(first),
@@ -237,7 +253,7 @@ impl Ingest {
         let mut columns = Columns {
             time: parsed.time.unwrap_or(read_time),
             logger: parsed.logger.or(default_logger.as_deref().map(str::as_bytes)),
-            level: parsed.level.map(str::as_bytes),
+            level: parsed.level,
             message: &text[message_start..],
             ..Columns::default()
         };
@@ -262,22 +278,21 @@ impl Ingest {
         if columns.fits() {
             return self.push(columns, route, extent, None);
         }
+        let exception = columns.exception.map(|e| Exception { stack: b"", ..e });
+        // What is long besides the message stands in the text, and is left out where it would not fit beside a part.
+        let keeps_exception = exception.is_some_and(|e| e.kind.len() + e.message.len() <= BESIDE_PART_MAX_BYTES);
+        let keeps_fields = columns.fields.len() <= encode::MEMBERS_MAX_BYTES / 4 && columns.message.len() < text.len();
+        let keeps_columns = columns.columns_len() <= BESIDE_PART_MAX_BYTES;
         let shortened = Columns {
-            exception: columns
-                .exception
-                .map(|e| Exception { stack: b"", ..e })
-                .filter(|e| e.kind.len() + e.message.len() < crate::record::STRING_MAX_BYTES / 6),
-            // Fields that fit a record of their own stay; larger ones stand in the text.
-            fields: if columns.message.len() == text.len() || columns.fields.len() > encode::MEMBERS_MAX_BYTES / 2 {
-                b""
-            } else {
-                columns.fields
-            },
+            exception: exception.filter(|_| keeps_exception),
+            fields: if keeps_fields { columns.fields } else { b"" },
+            logger: columns.logger.filter(|_| keeps_columns),
+            level: columns.level.filter(|_| keeps_columns),
+            columns: if keeps_columns { columns.columns } else { &[] },
             ..*columns
         };
-        // A message that is long by itself is split; else what is long is elsewhere in the text.
-        let keeps_all =
-            columns.exception.is_none_or(|e| e.stack.is_empty()) && shortened.fields.len() == columns.fields.len();
+        let keeps_stack = columns.exception.is_none_or(|e| e.stack.is_empty() && keeps_exception);
+        let keeps_all = keeps_stack && keeps_columns && shortened.fields.len() == columns.fields.len();
         let whole = if keeps_all { columns.message } else { text };
         let parts = encode::split(whole);
         let count = parts.len() as u32;
@@ -326,8 +341,11 @@ impl Ingest {
 }
 
 fn without_line_end(bytes: &[u8]) -> &[u8] {
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+    // A carriage return alone is part of the text: the last piece of a long line may end in one.
+    match bytes.strip_suffix(b"\n") {
+        Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
+        None => bytes,
+    }
 }
 
 /// The last line of a stack that begins with the name of the exception; the first line where it was cut off.

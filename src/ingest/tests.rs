@@ -161,6 +161,41 @@ fn what_is_long_elsewhere_in_a_json_line_is_kept_as_text() {
 }
 
 #[test]
+fn many_long_columns_stay_within_the_bounds_of_a_record() {
+    let field = "f".repeat(29_000);
+    let fields: String = (0..27).map(|n| format!(",\"k{n}\":\"{field}\"")).collect();
+    let id = "i".repeat(29_990);
+    let line = format!(
+        "{{\"level\":\"{id}\",\"logger\":\"{id}\",\"event_type\":\"{id}\",\"trace_id\":\"{id}\",\"span_id\":\"{id}\"{fields}}}"
+    );
+    let dashed = format!("2026-11-20 23:00:33,123 - {} - INFO - {}", "n".repeat(500_000), "m".repeat(500_000));
+    for text in [line, dashed] {
+        let records = columns(Parser::Auto, &text);
+        let message: String = records.iter().map(|r| r["Message"].as_str().expect("text")).collect();
+        assert_eq!(message, text);
+        for record in &records {
+            let strings = record.as_object().expect("columns").values().filter_map(Value::as_str);
+            assert!(strings.map(str::len).all(|len| len <= STRING_MAX_BYTES));
+        }
+    }
+}
+
+#[test]
+fn what_a_value_would_alter_is_kept_as_text() {
+    for line in [r#"{"level":"info","a":1,"a":2}"#, r#"{"level":"info","n":123456789012345678901234567890}"#] {
+        assert_eq!(columns(Parser::Auto, line), [json!({"Level":"INFO","Message":line})]);
+    }
+}
+
+#[test]
+fn a_carriage_return_that_ends_no_line_is_kept() {
+    assert_eq!(
+        columns(Parser::Auto, "a\r\nb\rc\nd\r"),
+        [json!({"Message":"a"}), json!({"Message":"b\rc"}), json!({"Message":"d\r"})]
+    );
+}
+
+#[test]
 fn a_stack_that_is_too_long_stands_in_the_message() {
     let frames = "  File \"a.py\", line 1, in f\n    g()\n".repeat(240);
     let filler = format!("    {}\n", "y".repeat(60_000));

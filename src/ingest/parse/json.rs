@@ -1,5 +1,9 @@
 //! Lines that are a JSON object: which of its members are columns, and what is left for `Fields`.
 
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{level, timestamp, traceback};
@@ -53,7 +57,7 @@ pub struct Exception {
 
 /// Reads a line that should be one JSON object; `None` where it is not.
 pub fn parse(line: &[u8], zone: &Zone, constants: &Constants) -> Option<Parsed> {
-    let mut object: Map<String, Value> = serde_json::from_slice(line).ok()?;
+    let (mut object, altered) = read(line)?;
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let mut parsed = Parsed {
         time: take(&mut object, TIME, |value| time_of(value, zone)),
@@ -62,7 +66,7 @@ pub fn parse(line: &[u8], zone: &Zone, constants: &Constants) -> Option<Parsed> 
         message: take(&mut object, MESSAGE, |value| value.as_str().map(str::to_owned)),
         exception: take(&mut object, EXCEPTION, |value| text(value).map(|stack| exception_of(&stack))),
         duration_ms: take(&mut object, &["duration_ms"], Value::as_f64)
-            .or_else(|| take(&mut object, &["duration_seconds"], |value| value.as_f64().map(|s| s * 1000.0))),
+            .or_else(|| take(&mut object, &["duration_seconds"], milliseconds)),
         ..Parsed::default()
     };
     if parsed.message.is_none() {
@@ -81,7 +85,8 @@ pub fn parse(line: &[u8], zone: &Zone, constants: &Constants) -> Option<Parsed> 
             parsed.columns.push((column, value));
         }
     }
-    parsed.unfit = parsed.columns.iter().any(|(_, value)| value.len() > FIELD_STRING_MAX_BYTES)
+    parsed.unfit = altered
+        || parsed.columns.iter().any(|(_, value)| value.len() > FIELD_STRING_MAX_BYTES)
         || parsed.logger.as_ref().is_some_and(|logger| logger.len() > FIELD_STRING_MAX_BYTES)
         || parsed.level.as_ref().is_some_and(|level| level.len() > FIELD_STRING_MAX_BYTES)
         || !object.iter().all(|(key, value)| fits(key, value, 1));
@@ -89,6 +94,95 @@ pub fn parse(line: &[u8], zone: &Zone, constants: &Constants) -> Option<Parsed> 
         parsed.fields = serde_json::to_vec(&object).unwrap_or_default();
     }
     Some(parsed)
+}
+
+/// Reads an object; also says whether the value cannot give the text back: a key that stands twice, or a number that
+/// its type does not hold.
+fn read(line: &[u8]) -> Option<(Map<String, Value>, bool)> {
+    let altered = Cell::new(false);
+    let mut deserializer = serde_json::Deserializer::from_slice(line);
+    let value = Exact(&altered).deserialize(&mut deserializer).ok()?;
+    deserializer.end().ok()?;
+    match value {
+        Value::Object(object) => Some((object, altered.get())),
+        _ => None,
+    }
+}
+
+/// Builds a value and notes where that alters it.
+#[derive(Clone, Copy)]
+struct Exact<'a>(&'a Cell<bool>);
+
+/// From here on a double holds no longer every whole number, and an integer of 64 bits none: 2 to the 63rd.
+const INTEGER_LIMIT: f64 = 9_223_372_036_854_775_808.0;
+
+impl<'de> DeserializeSeed<'de> for Exact<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Exact<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        if value.abs() >= INTEGER_LIMIT {
+            self.0.set(true);
+        }
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = items.next_element_seed(self)? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = members.next_key::<String>()? {
+            if object.insert(key, members.next_value_seed(self)?).is_some() {
+                self.0.set(true);
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+fn milliseconds(seconds: &Value) -> Option<f64> {
+    seconds.as_f64().map(|seconds| seconds * 1000.0).filter(|milliseconds| milliseconds.is_finite())
 }
 
 /// Takes the first member with one of the spellings whose value `read` accepts, at the top level or one below.
@@ -128,11 +222,13 @@ fn time_of(value: &Value, zone: &Zone) -> Option<Nanos> {
 
 fn level_of(value: &Value) -> Option<String> {
     let word = match value {
-        Value::String(text) if !text.is_empty() => {
-            return Some(match level::known(text.as_bytes()) {
+        Value::String(text) => {
+            let word = text.trim();
+            return Some(match level::known(word.as_bytes()) {
                 Some(level) => level.to_owned(),
-                None => text.to_uppercase(),
-            });
+                None => word.to_uppercase(),
+            })
+            .filter(|level| !level.is_empty());
         }
         // The numbers of bunyan and pino.
         Value::Number(number) => match number.as_u64()? {
@@ -242,6 +338,19 @@ mod tests {
         let p = parsed(r#"{"message":"m","exc_info":"Traceback (most recent call last):\n  x\nValueError: bad"}"#);
         let exception = p.exception.expect("exception");
         assert_eq!((exception.kind.as_str(), exception.message.as_str()), ("ValueError", "bad"));
+    }
+
+    #[test]
+    fn what_a_value_would_alter_is_said() {
+        let check = |line: &str, unfit: bool| assert_eq!(parsed(line).unfit, unfit, "{line}");
+        check(r#"{"a":1,"b":{"a":1}}"#, false);
+        check(r#"{"a":1,"a":1}"#, true);
+        check(r#"{"b":[{"c":1,"c":2}]}"#, true);
+        check(r#"{"message":"x","message":"y"}"#, true);
+        check(r#"{"n":18446744073709551615,"m":-9223372036854775808}"#, false);
+        check(r#"{"n":18446744073709551616}"#, true);
+        check(r#"{"n":1.5e10}"#, false);
+        check(r#"{"duration_seconds":1e306}"#, true);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub fn known(word: &[u8]) -> Option<&'static str> {
     let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
     // The common ones first, and by length, as this runs for every line.
     match word.len() {
+        1 => letter(word[0]),
         4 if is("INFO") => Some("INFO"),
         4 if is("WARN") => Some("WARNING"),
         4 if is("CRIT") => Some("CRITICAL"),
@@ -21,6 +22,19 @@ pub fn known(word: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// Levels by their first letter, as Android, klog and others write them.
+fn letter(letter: u8) -> Option<&'static str> {
+    Some(match letter {
+        b'T' | b'V' => "TRACE",
+        b'D' => "DEBUG",
+        b'I' | b'N' => "INFO",
+        b'W' => "WARNING",
+        b'E' => "ERROR",
+        b'F' | b'C' => "CRITICAL",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +49,8 @@ mod tests {
         check("fatal", Some("CRITICAL"));
         check("notice", Some("INFO"));
         check("err", Some("ERROR"));
+        check("E", Some("ERROR"));
+        check("e", None);
         check("SUCCESS", None);
         check("", None);
     }

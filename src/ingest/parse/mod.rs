@@ -13,8 +13,8 @@ use crate::record::Nanos;
 pub struct Text<'a> {
     pub time: Option<Nanos>,
     pub logger: Option<&'a [u8]>,
-    /// As the contract spells levels.
-    pub level: Option<&'static str>,
+    /// As the contract spells levels; a program's own one as it stands.
+    pub level: Option<&'a [u8]>,
     pub message: &'a [u8],
 }
 

@@ -136,7 +136,7 @@ impl Container {
 
     /// The constant columns of one of its streams: the source's own, then those of `[run]`, then where it comes from.
     pub fn constants(&self, options: &Options, run: &RunColumns, stream: Stream, origin: OriginId) -> Constants {
-        let own = options.columns.iter().map(|(name, from)| (name.clone(), self.column(from)));
+        let own = options.columns.iter().map(|(name, from)| (name.clone(), bounded(name, self.column(from))));
         let place = [
             ("Source", options.name.to_string()),
             ("Container", self.candidate.name.clone()),
@@ -153,6 +153,18 @@ impl Container {
     pub fn logger(&self) -> String {
         format!("docker.{}", self.candidate.name)
     }
+}
+
+/// Longest value of a column that a label or a variable gives, in bytes: it stands in every record of the container.
+const COLUMN_MAX_BYTES: usize = 4_096;
+
+fn bounded(name: &str, value: String) -> String {
+    if value.len() <= COLUMN_MAX_BYTES {
+        return value;
+    }
+    let end = (0..=COLUMN_MAX_BYTES).rev().find(|&end| value.is_char_boundary(end)).unwrap_or(0);
+    tracing::warn!(column = name, bytes = value.len(), kept = end, "a label or variable is too long for a column");
+    value[..end].to_owned()
 }
 
 /// Which stream of which container an origin is; what its `descriptor` says.

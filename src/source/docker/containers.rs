@@ -344,13 +344,10 @@ impl Containers {
                 result
             }
             Err(error) => {
-                // Never expected. Its origins stay as they are in the log; the next start reads on from there.
-                let id = self.task_of.remove(&error.id());
-                tracing::error!(id, %error, "the task of a container failed: it is not read until the next start");
-                if let Some(id) = id {
-                    self.known.insert(id, Known::Left);
-                }
-                Ok(())
+                // Never expected. What it had taken up stands in the log, which only a new start can tell: so this ends.
+                let id = self.task_of.remove(&error.id()).unwrap_or_default();
+                tracing::error!(id, %error, "the task of a container failed");
+                Err(Error::Task(error.to_string()))
             }
         }
     }

@@ -75,6 +75,8 @@ pub enum Error {
     Address(#[from] AddressError),
     #[error("the buffer has stopped")]
     BufferClosed,
+    #[error("the task of a container failed ({0}); the next start goes on where the log ends")]
+    Task(String),
     #[error("no random bytes for the id of an origin: {0}")]
     Random(#[source] io::Error),
 }

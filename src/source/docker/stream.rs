@@ -153,6 +153,7 @@ impl Track {
     /// A new reading begins: what was not consumed comes again.
     pub(super) fn rewind(&mut self, since: Option<Nanos>) {
         self.window.clear();
+        self.ingest.rewind();
         self.marks.entries.clear();
         self.unfed = 0;
         self.quiet_at = None;
