@@ -82,7 +82,7 @@ pub const SEGMENT_MIN_BYTES: u64 = 8 * 1024 * 1024;
 pub const BUFFER_MIN_BYTES: u64 = 4 * SEGMENT_MIN_BYTES;
 
 /// A frame takes waiting sections up to this many bytes; one more section may pass it.
-pub const FRAME_TARGET_BYTES: usize = 4 * 1024 * 1024;
+pub const FRAME_TARGET_BYTES: usize = 2 * 1024 * 1024;
 
 /// Share of `max_bytes`, in percent, from which on files are not read: they are a buffer themselves.
 pub const FILES_PAUSE_PERCENT: u64 = 90;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{find_source, load, runtime};
 use crate::config::{Config, Purpose};
 use crate::lifecycle::report::{EXIT_DELIVERED, EXIT_FAILED};
+use crate::lifecycle::state_dir;
 use crate::sink::Sink;
 use crate::source::docker;
 
@@ -23,17 +24,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let loaded = load(&find_source(arguments.config.config.clone()), Purpose::Pipeline)?;
     let config = &loaded.config;
     println!(
-        "{}: no mistakes; {} file and {} Docker sources, {} sinks",
+        "{}: no mistakes; {}, {}, {}",
         loaded.file,
-        config.files.len(),
-        config.docker.len(),
-        config.sinks.len()
+        counted(config.files.len(), "file source"),
+        counted(config.docker.len(), "Docker source"),
+        counted(config.sinks.len(), "sink")
     );
     if !arguments.online {
         return Ok(EXIT_DELIVERED);
     }
     let all_well = runtime()?.block_on(online(config));
     Ok(if all_well { EXIT_DELIVERED } else { EXIT_FAILED })
+}
+
+/// `1 sink`, `2 sinks`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 async fn online(config: &Config) -> bool {
@@ -69,7 +75,7 @@ fn say(what: &str, answer: Result<String, String>) -> bool {
 fn state_folder(dir: &Path, max_bytes: u64) -> Result<String, String> {
     let what =
         |error: std::io::Error| format!("{}: {error}; it must be a folder that this user may write to", dir.display());
-    std::fs::create_dir_all(dir).map_err(what)?;
+    state_dir::make_private(dir).map_err(what)?;
     let probe = dir.join(".logferry-check");
     std::fs::write(&probe, b"x").map_err(what)?;
     std::fs::remove_file(&probe).map_err(what)?;

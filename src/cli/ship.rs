@@ -1,5 +1,6 @@
 //! `logferry ship`: once, to the end, with a report.
 
+use std::cell::Cell;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,13 +9,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use super::{Usage, find_source, load, pipeline_setup, runtime, start_log};
+use super::{Usage, find_source, load, named, pipeline_setup, runtime, start_log};
 use crate::config::{Config, Purpose, Source};
-use crate::ingest;
+use crate::lifecycle::report::EXIT_FAILED;
 use crate::lifecycle::{Report, Signals};
 use crate::pipeline::{Pipeline, Setup, Stop};
-use crate::source::file;
-use crate::source::file::{Pattern, StartAt};
 use crate::telemetry::log;
 
 /// How often the progress line is drawn anew.
@@ -23,9 +22,6 @@ const DRAW: Duration = Duration::from_millis(100);
 /// The configuration that stands in where there is none: records as NDJSON on standard output.
 const EMBEDDED: &str = "[sinks.console]\nformat = \"ndjson\"\n[log]\nlevel = \"warn\"\n";
 
-/// Standard input, as a path.
-const STANDARD_INPUT: &str = "-";
-
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -33,10 +29,23 @@ pub(super) struct Arguments {
     /// Files or folders to read instead of the configured files; `-` is standard input
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Only the report
+    #[arg(long, hide = true)]
+    dry_run: bool,
+}
+
+/// How it went.
+struct Shipped {
+    report: Report,
+    /// It ended early because nobody takes what is written to standard output.
+    output_is_gone: bool,
 }
 
 /// Reads everything to its end, delivers, reports on standard error.
 pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    if arguments.dry_run {
+        return Err(Usage("ship --dry-run is not available yet in this version".to_owned()).into());
+    }
     let given = find_source(arguments.config.config);
     let without_config = given == Source::Default && !Path::new(crate::config::DEFAULT_PATH).exists();
     if without_config && arguments.paths.is_empty() {
@@ -64,18 +73,22 @@ pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
         read_paths(&mut setup, &arguments.paths, &loaded.config)?;
     }
     let runtime = runtime()?;
-    let report = runtime.block_on(ship(setup, loaded.config.teardown.deadline));
+    let shipped = runtime.block_on(ship(setup, loaded.config.teardown.deadline));
     runtime.shutdown_timeout(Duration::from_millis(100));
-    let report = report?;
+    let Shipped { report, output_is_gone } = shipped?;
+    let report = Report { temporary: without_config, ..report };
     eprint!("{}", report.text());
-    Ok(report.exit_code())
+    // Nothing stays behind that a later start could deliver.
+    let failed = without_config && output_is_gone;
+    Ok(if failed { EXIT_FAILED } else { report.exit_code() })
 }
 
-async fn ship(setup: Setup, deadline: Duration) -> anyhow::Result<Report> {
+async fn ship(setup: Setup, deadline: Duration) -> anyhow::Result<Shipped> {
     let mut signals = Signals::new()?;
     let pipeline = Pipeline::start(setup)?;
     let watched = pipeline.watch();
     let bar = progress_bar();
+    let output_is_gone = Cell::new(false);
     let give_up = async {
         let mut draw = tokio::time::interval(DRAW);
         let mut until: Option<Instant> = None;
@@ -85,7 +98,8 @@ async fn ship(setup: Setup, deadline: Duration) -> anyhow::Result<Report> {
                     let (lines, sinks) = watched.figures();
                     let sinks: Vec<String> = sinks.iter().map(|(name, n)| format!("{name} {n}")).collect();
                     bar.set_message(format!("{lines} lines read, delivered: {}", sinks.join(", ")));
-                    if watched.output_is_gone() || until.is_some_and(|until| Instant::now() >= until) {
+                    output_is_gone.set(watched.output_is_gone());
+                    if output_is_gone.get() || until.is_some_and(|until| Instant::now() >= until) {
                         return;
                     }
                 }
@@ -101,7 +115,7 @@ async fn ship(setup: Setup, deadline: Duration) -> anyhow::Result<Report> {
     };
     let report = pipeline.stop(Stop { settle: Duration::ZERO, deadline: None }, give_up).await;
     bar.finish_and_clear();
-    Ok(report?)
+    Ok(Shipped { report: report?, output_is_gone: output_is_gone.get() })
 }
 
 /// A line that moves on a terminal, nothing elsewhere.
@@ -116,41 +130,13 @@ fn progress_bar() -> ProgressBar {
 
 /// Puts the paths of the command line in the place of the configured files.
 fn read_paths(setup: &mut Setup, paths: &[PathBuf], config: &Config) -> Result<(), Usage> {
-    let ingest = config.files.first().map_or_else(|| default_ingest(config), |files| files.ingest.clone());
-    let name = config.files.first().map_or_else(|| Arc::from("files"), |files| Arc::clone(&files.name));
-    let mut include = Vec::new();
-    for path in paths {
-        if path.as_os_str() == STANDARD_INPUT {
-            setup.stdin = Some(("stdin".to_owned(), Arc::new(ingest.clone())));
-            continue;
-        }
-        let there = std::fs::canonicalize(path).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
-        let pattern = Pattern::literal(&there, there.is_dir());
-        include.push(pattern.map_err(|reason| Usage(format!("{}: {reason}", path.display())))?);
+    let is_stdin = |path: &&PathBuf| path.as_os_str() == named::STANDARD_INPUT;
+    if paths.iter().any(|path| is_stdin(&path)) {
+        setup.stdin = Some(("stdin".to_owned(), Arc::new(named::ingest_options(config))));
     }
-    setup.files = Vec::new();
-    if !include.is_empty() {
-        let options = file::Options {
-            name,
-            include,
-            exclude: Vec::new(),
-            start_at: StartAt::Beginning,
-            ignore_older: None,
-            ingest,
-        };
-        setup.files.push(options);
-    }
+    let files: Vec<&Path> = paths.iter().filter(|path| !is_stdin(path)).map(PathBuf::as_path).collect();
+    setup.files = named::sources(&files, config)?;
     Ok(())
-}
-
-fn default_ingest(config: &Config) -> ingest::Options {
-    ingest::Options {
-        parser: ingest::Parser::Auto,
-        multiline: ingest::Multiline::Auto,
-        zone: ingest::Zone::Utc,
-        max_line: ingest::MAX_LINE_BYTES,
-        routes: config.sinks.iter().map(|sink| sink.when.clone()).collect(),
-    }
 }
 
 /// A state folder that goes with the process.

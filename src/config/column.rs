@@ -3,15 +3,15 @@
 use super::mistake::nearest;
 use super::node::quoted;
 use super::table::{Given, Table};
+use crate::ingest::parse::level;
 use crate::record::Rule;
 use crate::record::column::{COLUMNS, Filled, check_own_name};
 
-/// Columns that a path capture or a source may give a value, besides the user's own.
-const GIVEN_BY_SOURCE: &[&str] = &["RunID", "TaskID", "Benchmark", "VMName"];
+/// Columns that a path capture may give a value, besides the user's own.
+const GIVEN_BY_PATH: &[&str] = &["RunID", "TaskID", "Benchmark"];
 
-/// Words for levels that records never hold, because ingest maps them, and what it maps them to.
-const LEVEL_WORDS: &[(&str, &str)] =
-    &[("WARN", "WARNING"), ("FATAL", "CRITICAL"), ("ERR", "ERROR"), ("CRIT", "CRITICAL"), ("VERBOSE", "TRACE")];
+/// Columns that a source may give a value, besides the user's own.
+const GIVEN_BY_SOURCE: &[&str] = &["RunID", "TaskID", "Benchmark", "VMName"];
 
 /// The levels of records.
 const LEVELS: &str = "TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL";
@@ -25,6 +25,14 @@ pub fn check_source_column(name: &str, given: &Given<'_>) -> bool {
         let expected = format!("{} or a name of your own", GIVEN_BY_SOURCE.join(", "));
         given.mistake_unseen(&format!("{} {what}", quoted(name)), near, expected);
     })
+}
+
+/// The column that a path may give, of which the text of a pattern has another spelling: `RunID` for `/r/{runid}/*`.
+pub fn near_capture(pattern: &str) -> Option<&'static str> {
+    let names = pattern.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+    names
+        .filter_map(|(name, _)| same_letters(name).filter(|near| *near != name))
+        .find(|near| GIVEN_BY_PATH.contains(near))
 }
 
 /// Reports a name that cannot be a column of the user's.
@@ -94,7 +102,7 @@ fn one_letter_off(name: &str, column: &str) -> bool {
 /// Levels of records are capitals of a known set: a rule with another spelling would never match.
 fn check_level(glob: &Given<'_>) {
     let capitals = glob.text.to_ascii_uppercase();
-    let mapped = LEVEL_WORDS.iter().find(|(word, _)| *word == capitals).map_or(capitals.as_str(), |(_, level)| level);
+    let mapped = level::known(glob.text.as_bytes()).unwrap_or(&capitals);
     if mapped != glob.text {
         let expected = format!("{LEVELS} (what a log calls otherwise is mapped to these), or a glob in capitals");
         glob.mistake("never matches: it is not how records spell their level", Some(quoted(mapped)), expected);
@@ -121,6 +129,16 @@ mod tests {
         check("Sream", Some(Some("Stream")));
         check("EventID", Some(None));
         check("Fields.x", Some(None));
+    }
+
+    #[test]
+    fn another_spelling_of_a_captured_column_is_known() {
+        let check = |pattern: &str, expected: Option<&str>| assert_eq!(near_capture(pattern), expected, "{pattern}");
+        check("/r/{runid}/*.log", Some("RunID"));
+        check("/r/{RunID}/{task_id}.log", Some("TaskID"));
+        check("/r/{message}/*.log", None);
+        check("/r/{Seq}/*.log", None);
+        check("/r/{RunID}/{", None);
     }
 
     #[test]

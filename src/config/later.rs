@@ -37,12 +37,23 @@ const LATER: &[(&str, Later)] = &[
     ("record.drop", Later::Key { off: &[] }),
     ("record.sample", Later::Key { off: &[] }),
     ("record.metric", Later::Key { off: &[] }),
+    ("teardown.wait_containers", Later::Key { off: &["0s"] }),
     ("teardown.scheduled_events", Later::Values(&["on"])),
     ("teardown.events", Later::Key { off: &[] }),
     ("teardown.margin", Later::Key { off: &[] }),
     ("teardown.imds", Later::Key { off: &[] }),
     ("http.listen", Later::Key { off: &["", "off"] }),
 ];
+
+/// The values that have to wait of the key with this path, as the user sees it.
+pub fn waiting_values(path: &str) -> &'static [&'static str] {
+    let pattern = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest));
+    let pattern = pattern.collect::<Vec<_>>().join(".*");
+    match LATER.iter().find(|(known, _)| *known == pattern) {
+        Some((_, Later::Values(values))) => values,
+        _ => &[],
+    }
+}
 
 /// Reports every value that has to wait and takes it out of the tree.
 pub fn refuse(tree: &mut Node, report: &Report) {
@@ -156,6 +167,15 @@ mod tests {
                 assert!(values.iter().all(|value| Some(quoted(value)) != default), "{path}");
             }
         }
+    }
+
+    #[test]
+    fn values_that_have_to_wait_are_found_by_the_path_that_the_user_sees() {
+        let check = |path: &str, expected: &[&str]| assert_eq!(waiting_values(path), expected, "{path}");
+        check("buffer.when_full", &["drop_oldest"]);
+        check("sources.docker[12].parser", &["logfmt", "syslog", "regex"]);
+        check("sources.file[0].timezone", &[]);
+        check("http.listen", &[]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Mistakes {
         self.mistakes.is_empty()
     }
 
-    /// `3 mistakes in /etc/logferry/logferry.toml`: the line that a caller ends with what became of it.
+    /// `3 mistakes in /etc/logferry/logferry.toml`: a command that would have started something adds that it did not.
     pub fn count(&self) -> String {
         let variables = self.mistakes.iter().filter(|m| matches!(m.place, Place::Variable(_))).count();
         let place = match variables {
@@ -69,7 +69,7 @@ impl Mistakes {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}; nothing was started", self.blocks(), self.count())
+        write!(f, "{}{}", self.blocks(), self.count())
     }
 }
 
@@ -194,6 +194,6 @@ mod tests {
                 "environment variable LOGFERRY__A: a: is wrong",
             ]
         );
-        assert!(text.ends_with("\n4 mistakes in f.toml and the environment; nothing was started"), "{text}");
+        assert!(text.ends_with("\n4 mistakes in f.toml and the environment"), "{text}");
     }
 }

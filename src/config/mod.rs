@@ -60,6 +60,10 @@ pub const DEFAULT_PATH: &str = "/etc/logferry/logferry.toml";
 /// The variable that names the file where `-c` does not.
 pub const PATH_VARIABLE: &str = "LOGFERRY_CONFIG";
 
+/// What to do where there is no file.
+const CREATE: &str =
+    "\n    logferry config example > FILE makes one to start from; -c or LOGFERRY_CONFIG names another";
+
 /// Largest configuration file, in bytes.
 pub const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
@@ -163,8 +167,6 @@ pub enum VmName {
 pub struct Teardown {
     /// Most time that a stop may take.
     pub deadline: Duration,
-    /// On a stop, most time to wait for running containers to end.
-    pub wait_containers: Duration,
 }
 
 /// `[log]`: logferry's own log.
@@ -226,12 +228,11 @@ fn read(source: &Source, report: &Report) -> Option<String> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
-        let create = "logferry config example > FILE makes one to start from; -c or LOGFERRY_CONFIG names another file";
-        let expected = match error.kind() {
-            std::io::ErrorKind::NotFound => create,
-            _ => "a file that the user of logferry can read",
+        let (create, expected) = match error.kind() {
+            std::io::ErrorKind::NotFound => (CREATE, ""),
+            _ => ("", "a file that the user of logferry can read"),
         };
-        report.add(&Origin::Default, "", format!("cannot be read: {error}"), expected);
+        report.add(&Origin::Default, "", format!("cannot be read: {error}{create}"), expected);
         return None;
     }
     if bytes.len() as u64 > FILE_MAX_BYTES {

@@ -40,7 +40,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         let (number, after) = number(rest).ok_or("is not a duration")?;
         let unit = after.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
         if unit.is_empty() {
-            return Err("has no unit".to_owned());
+            let apart = after.trim_start().starts_with(|c: char| c.is_ascii_alphabetic());
+            let what =
+                if apart { "has a space before its unit: number and unit stand together" } else { "has no unit" };
+            return Err(what.to_owned());
         }
         let (_, scale) =
             TIME_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(|| format!("has an unknown unit {unit:?}"))?;
@@ -133,6 +136,8 @@ mod tests {
         check("0s", Ok(0));
         check("", Err("is empty"));
         check("10", Err("has no unit"));
+        check("10 20s", Err("has no unit"));
+        check("4 min", Err("has a space before its unit: number and unit stand together"));
         check("soon", Err("is not a duration"));
         check("-1s", Err("is not a duration"));
         check("1.s", Err("is not a duration"));

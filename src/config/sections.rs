@@ -13,7 +13,7 @@ use crate::buffer;
 pub const SYNC_MIN: Duration = Duration::from_millis(1);
 pub const SYNC_MAX: Duration = Duration::from_secs(60);
 
-/// Bounds of `teardown.deadline`; `teardown.wait_containers` has the same upper bound.
+/// Bounds of `teardown.deadline`.
 pub const DEADLINE_MIN: Duration = Duration::from_millis(1);
 pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -92,10 +92,7 @@ pub fn buffer(table: Table<'_>) -> buffer::Options {
 pub fn teardown(table: Table<'_>) -> Teardown {
     table.choice("scheduled_events", &[("auto", ()), ("off", ())]);
     table.choice("approve", &[("when_idle", ()), ("never", ())]);
-    Teardown {
-        deadline: table.duration("deadline", DEADLINE_MIN..=DEADLINE_MAX),
-        wait_containers: table.duration("wait_containers", Duration::ZERO..=DEADLINE_MAX),
-    }
+    Teardown { deadline: table.duration("deadline", DEADLINE_MIN..=DEADLINE_MAX) }
 }
 
 /// `None`: switched off. Another address than the default is in the table of what has to wait.

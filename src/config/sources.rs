@@ -112,7 +112,8 @@ fn pattern(given: Given<'_>) -> Option<(Given<'_>, Pattern)> {
         Ok(pattern) => Some((given, pattern)),
         // It names the text itself, or the part of it that is wrong.
         Err(what) => {
-            given.mistake_unseen(&what, None, PATHS);
+            let near = column::near_capture(&given.text).map(|name| format!("{{{name}}}"));
+            given.mistake_unseen(&what, near, PATHS);
             None
         }
     }

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::later;
 use super::mistake::{Report, nearest};
 use super::node::{Node, Origin, Value, join, quoted};
 use super::quantity;
@@ -208,7 +209,12 @@ impl<'a> Table<'a> {
         match words.iter().find(|(word, _)| *word == given.text) {
             Some((_, value)) => Some(*value),
             None => {
-                let near = nearest(&given.text, words.iter().map(|(word, _)| *word)).map(quoted);
+                let later = later::waiting_values(&given.path);
+                let all = words.iter().map(|(word, _)| *word).chain(later.iter().copied());
+                let near = nearest(&given.text, all).map(|near| match later.contains(&near) {
+                    true => format!("{}, which is not available yet", quoted(near)),
+                    false => quoted(near),
+                });
                 given.mistake("is none of the values", near, expected);
                 None
             }

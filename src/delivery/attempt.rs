@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::batch::Load;
+use super::batch::{BODY_SLACK_BYTES, Load, Sealed};
 use super::deadletter::Refusal;
 use super::decision::{Decision, ItemDecision, Protocol, decide};
 use super::retry::Schedule;
 use super::{DeadLetters, Ledger, Stats};
 use crate::record::OriginId;
-use crate::sink::{Asked, ItemAnswer, SendOutcome, Sink};
+use crate::sink::{Asked, Batch, ItemAnswer, SendOutcome, Sink};
 
 /// From so many equal refusals in a row on they are taken for a fault of the sink, and nothing is dead-lettered.
 pub const EQUAL_REFUSALS_MAX: u32 = 1_000;
@@ -38,6 +38,8 @@ pub struct Shared {
     /// Most bytes that can be under way at a time.
     pub suspect_window: usize,
     pub streak: Mutex<Streak>,
+    /// Memory of delivered batches: at most as many as are under way at a time.
+    pub spare: Mutex<Vec<Batch>>,
     pub logged: Mutex<Option<Instant>>,
 }
 
@@ -107,7 +109,7 @@ impl Streak {
 
 /// Records of a load that are still to be delivered.
 struct Piece {
-    load: Arc<Load>,
+    load: Arc<Sealed>,
     range: Range<usize>,
     /// Some of them may be stored already: ask first. The note is what was remembered before they were first sent.
     unsure: Option<Vec<u8>>,
@@ -126,8 +128,8 @@ enum Step {
 /// # Errors
 /// The cursor file cannot be written.
 pub async fn deliver(shared: &Shared, load: Load, note: Option<Vec<u8>>) -> io::Result<Vec<OriginId>> {
-    let range = 0..load.len();
-    let mut work = VecDeque::from([Piece { load: Arc::new(load), range, unsure: note }]);
+    let load = Arc::new(load.seal());
+    let mut work = VecDeque::from([Piece { load: Arc::clone(&load), range: 0..load.len(), unsure: note }]);
     let mut schedule = Schedule::default();
     let mut new_credentials = false;
     let mut dead = Vec::new();
@@ -145,6 +147,9 @@ pub async fn deliver(shared: &Shared, load: Load, note: Option<Vec<u8>>) -> io::
                 shared.drain.wait(wait, draining).await;
             }
         }
+    }
+    if let Some(batch) = Arc::into_inner(load).and_then(|load| Arc::into_inner(load.batch)) {
+        shared.give_back(batch);
     }
     Ok(dead)
 }
@@ -164,13 +169,29 @@ struct Sorted {
 }
 
 /// These records of a load, as a load of their own, after the wait.
-fn again(load: &Load, numbers: Vec<usize>, wait: Duration) -> Step {
+fn again(load: &Sealed, numbers: Vec<usize>, wait: Duration) -> Step {
     let load = load.select(numbers);
     let range = 0..load.len();
     Step::Again(Piece { load: Arc::new(load), range, unsure: None }, wait)
 }
 
 impl Shared {
+    /// A batch with room for `bytes`, made or used before.
+    pub fn spare(&self, bytes: usize) -> Batch {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| Batch { body: Vec::with_capacity(bytes + BODY_SLACK_BYTES), ..Batch::default() })
+    }
+
+    fn give_back(&self, mut batch: Batch) {
+        batch.truncate(0);
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
+    }
+
+    /// Frees what is kept for the next load: there is none in sight.
+    pub fn drop_spares(&self) {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     async fn step(
         &self,
         mut piece: Piece,
@@ -359,7 +380,7 @@ impl Shared {
     /// Puts refused records into the dead letters; where that fails the streak is as it was `before`, and the wait is given.
     fn bury(
         &self,
-        load: &Load,
+        load: &Sealed,
         refused: &[(usize, Refusal)],
         dead: &mut Vec<OriginId>,
         before: Streak,
@@ -377,7 +398,7 @@ impl Shared {
             let reason = format!("dead letters cannot be written: {error}");
             return Err(self.fault(&SendOutcome::NotSent { reason }, schedule.after_fault(None), false));
         }
-        dead.extend(refused.iter().map(|(n, _)| load.origins[*n].id));
+        dead.extend(refused.iter().filter_map(|(n, _)| load.origin(*n)).map(|origin| origin.id));
         Stats::add(&self.stats.dead_lettered, refused.len());
         let (records, status, kind) = (refused.len(), first.status, &first.kind);
         tracing::warn!(sink = %self.name, records, status, kind, "refused by the sink, kept in {path}");

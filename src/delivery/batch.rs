@@ -1,65 +1,127 @@
 //! A batch on its way: the sink's encoded records, and what delivery needs to know of each.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::buffer::{Cursor, ReadOrigin};
 use crate::sink::{Batch, RecordView, Sink};
 
+/// Room of a body beyond its bound, in bytes, so that the record that passes it does not move the whole.
+pub const BODY_SLACK_BYTES: usize = 64 * 1024;
+
 /// Records of one request, in the order of the log.
 #[derive(Debug, Default)]
 pub struct Load {
     pub batch: Batch,
-    /// Origin of each record.
-    pub origins: Vec<Arc<ReadOrigin>>,
+    origins: Origins,
+}
+
+/// Origin of each run of records, and where it ends.
+#[derive(Debug, Default)]
+struct Origins(Vec<(usize, Arc<ReadOrigin>)>);
+
+impl Origins {
+    fn of(&self, number: usize) -> Option<&Arc<ReadOrigin>> {
+        let at = self.0.partition_point(|(end, _)| *end <= number);
+        self.0.get(at).map(|(_, origin)| origin)
+    }
+
+    /// The records up to `end` that have none yet are of this one.
+    fn extend(&mut self, end: usize, origin: &Arc<ReadOrigin>) {
+        match self.0.last_mut() {
+            Some((last_end, last)) if Arc::ptr_eq(last, origin) => *last_end = end,
+            _ => self.0.push((end, Arc::clone(origin))),
+        }
+    }
+
+    fn truncate(&mut self, end: usize) {
+        let keep = self.0.partition_point(|(run_end, _)| *run_end <= end);
+        if let Some((run_end, _)) = self.0.get_mut(keep) {
+            *run_end = end;
+        }
+        let starts_before = keep == 0 || self.0.get(keep - 1).is_some_and(|(run_end, _)| *run_end < end);
+        self.0.truncate(if starts_before && end > 0 { keep + 1 } else { keep });
+    }
 }
 
 impl Load {
+    /// With the memory of a batch that is delivered.
+    pub fn reuse(batch: Batch) -> Load {
+        Load { batch, origins: Origins::default() }
+    }
+
     /// Encodes one more record behind the others.
     pub fn push(&mut self, sink: &Sink, record: &RecordView<'_>, origin: &Arc<ReadOrigin>) {
         sink.encode(record, &mut self.batch.body);
         self.batch.ends.push(self.batch.body.len());
         self.batch.ids.push(record.event_id);
-        self.origins.push(Arc::clone(origin));
+        self.origins.extend(self.batch.len(), origin);
     }
 
-    /// Takes the last record out again, into a load of its own.
-    pub fn split_last(&mut self) -> Load {
-        let mut last = Load::default();
-        let (Some(_), Some(id), Some(origin)) = (self.batch.ends.pop(), self.batch.ids.pop(), self.origins.pop())
-        else {
-            return last;
-        };
-        let start = self.batch.ends.last().copied().unwrap_or(0);
-        last.batch.body = self.batch.body.split_off(start);
-        last.batch.ends.push(last.batch.body.len());
-        last.batch.ids.push(id);
-        last.origins.push(origin);
+    /// Moves the last record into a load of its own, which takes the memory of `spare`.
+    pub fn split_last(&mut self, spare: Batch) -> Load {
+        let mut last = Load::reuse(spare);
+        if let Some(number) = self.batch.len().checked_sub(1) {
+            self.copy(number..number + 1, &mut last);
+            self.batch.truncate(number);
+            self.origins.truncate(number);
+        }
         last
     }
 
     /// Puts another load's records behind these.
-    pub fn append(&mut self, other: Load) {
-        let start = self.batch.body.len();
-        self.batch.body.extend_from_slice(&other.batch.body);
-        self.batch.ends.extend(other.batch.ends.iter().map(|end| start + end));
-        self.batch.ids.extend(other.batch.ids);
-        self.origins.extend(other.origins);
-    }
-
-    /// The records with these numbers, ascending, as a load of their own.
-    pub fn select(&self, numbers: impl IntoIterator<Item = usize>) -> Load {
-        let mut load = Load::default();
-        for number in numbers {
-            load.batch.body.extend_from_slice(self.batch.slice(&(number..number + 1)));
-            load.batch.ends.push(load.batch.body.len());
-            load.batch.ids.push(self.batch.ids[number]);
-            load.origins.push(Arc::clone(&self.origins[number]));
-        }
-        load
+    pub fn append(&mut self, other: &Load) {
+        other.copy(0..other.len(), self);
     }
 
     pub fn len(&self) -> usize {
         self.batch.len()
+    }
+
+    fn copy(&self, numbers: Range<usize>, to: &mut Load) {
+        for number in numbers {
+            copy_record(&self.batch, &self.origins, number, to);
+        }
+    }
+
+    /// A load that is sent: it can be shared, and changes no more.
+    pub fn seal(self) -> Sealed {
+        Sealed { batch: Arc::new(self.batch), origins: self.origins }
+    }
+}
+
+fn copy_record(batch: &Batch, origins: &Origins, number: usize, to: &mut Load) {
+    let (Some(id), Some(origin)) = (batch.ids.get(number), origins.of(number)) else { return };
+    to.batch.body.extend_from_slice(batch.slice(&(number..number + 1)));
+    to.batch.ends.push(to.batch.body.len());
+    to.batch.ids.push(*id);
+    to.origins.extend(to.batch.len(), origin);
+}
+
+/// A load on its way.
+#[derive(Debug)]
+pub struct Sealed {
+    pub batch: Arc<Batch>,
+    origins: Origins,
+}
+
+impl Sealed {
+    pub fn len(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Origin of a record.
+    pub fn origin(&self, number: usize) -> Option<&Arc<ReadOrigin>> {
+        self.origins.of(number)
+    }
+
+    /// The records with these numbers, ascending, as a load of their own.
+    pub fn select(&self, numbers: impl IntoIterator<Item = usize>) -> Sealed {
+        let mut load = Load::default();
+        for number in numbers {
+            copy_record(&self.batch, &self.origins, number, &mut load);
+        }
+        load.seal()
     }
 }
 
@@ -70,4 +132,54 @@ pub struct Filling {
     /// The place after its last record.
     pub end: Cursor,
     pub since: tokio::time::Instant,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{EventId, OriginId};
+
+    fn origin(n: u8) -> Arc<ReadOrigin> {
+        Arc::new(ReadOrigin { id: OriginId([n; 16]), constants: Vec::new(), run_id: String::new() })
+    }
+
+    /// A load whose records say of which origin they are.
+    fn load(origins: &[u8]) -> Load {
+        let known: Vec<Arc<ReadOrigin>> = (0..10).map(origin).collect();
+        let mut load = Load::default();
+        for (n, of) in origins.iter().enumerate() {
+            load.batch.body.extend_from_slice(format!("{n}:{of};").as_bytes());
+            load.batch.ends.push(load.batch.body.len());
+            load.batch.ids.push(EventId([*of; 16]));
+            load.origins.extend(n + 1, &known[usize::from(*of)]);
+        }
+        load
+    }
+
+    fn said(sealed: &Sealed) -> Vec<(String, u8)> {
+        let text = |n: usize| String::from_utf8(sealed.batch.slice(&(n..n + 1)).to_vec()).expect("text");
+        (0..sealed.len()).map(|n| (text(n), sealed.origin(n).expect("an origin").id.0[0])).collect()
+    }
+
+    #[test]
+    fn each_record_keeps_its_origin_through_splits_joins_and_selections() {
+        let of = [1, 1, 2, 3, 3, 3, 1];
+        let expected = |numbers: &[usize]| -> Vec<(String, u8)> {
+            numbers.iter().map(|&n| (format!("{n}:{};", of[n]), of[n])).collect()
+        };
+        assert_eq!(said(&load(&of).seal()), expected(&[0, 1, 2, 3, 4, 5, 6]));
+        assert_eq!(said(&load(&of).seal().select([1, 2, 4, 6])), expected(&[1, 2, 4, 6]));
+        for len in 1..=of.len() {
+            let mut front = load(&of[..len]);
+            let last = front.split_last(Batch::default());
+            let numbers: Vec<usize> = (0..len).collect();
+            let mut joined = load(&of[..len]);
+            joined.split_last(Batch::default());
+            joined.append(&last);
+            assert_eq!(said(&joined.seal()), expected(&numbers), "joined again, {len}");
+            assert_eq!(said(&last.seal()), expected(&numbers[len - 1..]), "the last of {len}");
+            assert_eq!(said(&front.seal()), expected(&numbers[..len - 1]), "all but the last of {len}");
+        }
+        assert_eq!(Load::default().split_last(Batch::default()).len(), 0);
+    }
 }

@@ -119,6 +119,7 @@ impl Delivery {
             suspect_left: AtomicUsize::new(if suspect_note.is_some() { suspect_window } else { 0 }),
             suspect_window,
             streak: Mutex::new(Streak::default()),
+            spare: Mutex::default(),
             logged: Mutex::new(None),
         };
         Delivery {
@@ -225,6 +226,8 @@ impl Delivery {
     /// room for requests.
     fn fill(&mut self) -> Filled {
         let mut frames = 0;
+        // A quiet sink sends small bodies: no need to hold a whole one for them.
+        let spare_bytes = if self.in_flight.is_empty() { 0 } else { self.batch_bytes };
         loop {
             if self.filling.as_ref().is_some_and(|filling| self.is_full(&filling.load)) {
                 if self.in_flight.len() >= self.in_flight_max {
@@ -264,7 +267,7 @@ impl Delivery {
                         members: record.members,
                     };
                     let filling = self.filling.get_or_insert_with(|| Filling {
-                        load: Load::default(),
+                        load: Load::reuse(self.shared.spare(spare_bytes)),
                         end: record.next,
                         since: Instant::now(),
                     });
@@ -272,7 +275,7 @@ impl Delivery {
                     let before = std::mem::replace(&mut filling.end, record.next);
                     if filling.load.batch.body.len() > self.batch_bytes && filling.load.len() > 1 {
                         // One too many: it begins the next load.
-                        let last = filling.load.split_last();
+                        let last = filling.load.split_last(self.shared.spare(spare_bytes));
                         let next = Filling { load: last, end: filling.end, since: Instant::now() };
                         filling.end = before;
                         if self.in_flight.len() < self.in_flight_max {
@@ -280,7 +283,7 @@ impl Delivery {
                             self.filling = Some(next);
                         } else {
                             // No room: both stay together; the bound is passed by one record until there is.
-                            filling.load.append(next.load);
+                            filling.load.append(&next.load);
                             filling.end = next.end;
                             return Filled::Waiting;
                         }
@@ -360,6 +363,7 @@ impl Delivery {
         self.suspect_note = None;
         self.shared.suspect_left.store(0, Ordering::Relaxed);
         self.shared.ledger.settle();
+        self.shared.drop_spares();
         let damaged = self.reader.damaged_bytes();
         self.shared.stats.damaged_bytes.store(damaged, Ordering::Relaxed);
         let at = self.reader.position();

@@ -70,6 +70,8 @@ pub struct Ingest {
     base: u64,
     first_seq: u64,
     records: Records,
+    /// Bytes of the records of the last section: the next one begins with so much room.
+    last_bytes: usize,
     /// Lines at the start of the section under way.
     section_lines: u64,
 }
@@ -95,6 +97,7 @@ impl Ingest {
             section_lines: counters.lines,
             counters,
             records: Records::default(),
+            last_bytes: 0,
         }
     }
 
@@ -157,6 +160,7 @@ impl Ingest {
             base: self.base,
             records: std::mem::take(&mut self.records),
         };
+        self.last_bytes = section.records.bytes.len();
         self.base = self.position;
         self.first_seq = self.counters.records + 1;
         self.section_lines = self.counters.lines;
@@ -313,6 +317,10 @@ impl Ingest {
         self.counters.records += 1;
         self.counters.count_route(route);
         let (begin, end) = extent;
+        if self.records.count == 0 {
+            // An origin that stands still holds nothing.
+            self.records.bytes.reserve_exact(self.last_bytes + self.last_bytes / 8);
+        }
         let header = RecordHeader {
             time: columns.time,
             event_id: EventId::new(self.info.id, begin, end, part.map_or(0, |(number, _)| number - 1)),

@@ -44,6 +44,8 @@ pub struct Report {
     pub gaps: Vec<String>,
     /// A source did not come to its end before the deadline.
     pub source_unfinished: bool,
+    /// The state goes with the process: what is left is not kept for a next start.
+    pub temporary: bool,
     pub took: Duration,
 }
 
@@ -74,8 +76,8 @@ impl Report {
         if self.sources.is_empty() {
             let _ = writeln!(out, "{:<width$}  {:>12}  {:>12}  {:>14}", "(nothing)", 0, 0, 0);
         }
-        let _ =
-            writeln!(out, "{:<width$}  {:>12}  {:>12}  {:>14}", "sink", "delivered", "dead letters", "left in buffer");
+        let left = if self.temporary { "left" } else { "left in buffer" };
+        let _ = writeln!(out, "{:<width$}  {:>12}  {:>12}  {:>14}", "sink", "delivered", "dead letters", left);
         for sink in &self.sinks {
             let _ = writeln!(
                 out,
@@ -106,8 +108,12 @@ impl Report {
             let _ = writeln!(out, "gap: {gap}");
         }
         if self.left_bytes > 0 {
-            let _ =
-                writeln!(out, "{} bytes of files were not read in time; the next start goes on there", self.left_bytes);
+            let _ = writeln!(
+                out,
+                "{} bytes of files were not read in time{}",
+                self.left_bytes,
+                if self.temporary { "" } else { "; the next start goes on there" }
+            );
         }
         let _ = writeln!(out, "{} in {:.1} s", self.verdict(), self.took.as_secs_f64());
         out
@@ -115,8 +121,10 @@ impl Report {
 
     fn verdict(&self) -> &'static str {
         match self.exit_code() {
+            EXIT_LEFT if self.temporary => "not everything was delivered, and nothing is kept: run it again",
             EXIT_LEFT => "records are left, and safe on disk: the next start delivers them",
             EXIT_FAILED => "delivered, but for damaged parts of the buffer",
+            EXIT_DEAD_LETTERS if self.temporary => "delivered, but for records that a sink refused",
             EXIT_DEAD_LETTERS => "delivered, but for records that a sink refused: see dead-letters/ in state.dir",
             _ => "everything delivered",
         }
@@ -140,5 +148,14 @@ mod tests {
         check(SinkReport { dead_lettered: 1, unfinished: true, ..SinkReport::default() }, EXIT_LEFT);
         let unread = Report { left_bytes: 1, ..Report::default() };
         assert_eq!(unread.exit_code(), EXIT_LEFT);
+    }
+
+    #[test]
+    fn a_temporary_state_promises_nothing_for_later() {
+        let left = Report { left_bytes: 7, ..Report::default() };
+        assert!(left.text().contains("safe on disk") && left.text().contains("next start goes on"), "{}", left.text());
+        let text = Report { temporary: true, ..left }.text();
+        assert!(text.contains("run it again"), "{text}");
+        assert!(!text.contains("safe") && !text.contains("next start") && !text.contains("buffer"), "{text}");
     }
 }

@@ -1,11 +1,27 @@
 //! The state folder: one process at a time, and the identity of the machine that it belongs to.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+/// Mode of the state folder: records hold what programs log, and that is for nobody else.
+const MODE: u32 = 0o700;
+
+/// What a state folder holds. One with anything else in it (`/tmp`, say) is shared with others, and its mode is theirs.
+const ENTRIES: &[&str] = &[
+    ".logferry-check",
+    "buffer",
+    "control.sock",
+    "cursors",
+    "dead-letters",
+    "identity.json",
+    "identity.new",
+    "lock",
+    "manifests",
+];
 
 /// Why a state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +56,7 @@ impl StateDir {
     /// [`StateError`], which names the process that holds it.
     pub fn open(dir: &Path, wanted: Option<&str>, discover: impl FnOnce() -> String) -> Result<Self, StateError> {
         let io_error = |source: io::Error| StateError::Io { dir: dir.to_owned(), source };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error)?;
+        make_private(dir).map_err(io_error)?;
         let lock = lock(dir)?;
         let path = dir.join("identity.json");
         let machine_id = machine_id();
@@ -90,6 +106,31 @@ impl StateDir {
     pub fn dead_letters(&self) -> PathBuf {
         self.dir.join("dead-letters")
     }
+}
+
+/// Makes the folder if need be, and takes from others what they may do in it where it is this user's and holds nothing
+/// but state.
+///
+/// # Errors
+/// It is not there and cannot be made.
+pub fn make_private(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(MODE).create(dir)?;
+    let found = std::fs::metadata(dir)?;
+    let others_may = found.mode() & 0o077 != 0;
+    if others_may && found.uid() == rustix::process::geteuid().as_raw() && holds_only_state(dir) {
+        // Some file systems know no modes: then it stays as it is.
+        if let Err(error) = std::fs::set_permissions(dir, Permissions::from_mode(MODE)) {
+            tracing::warn!(dir = %dir.display(), %error, "others may read state.dir, and that cannot be changed");
+        }
+    }
+    Ok(())
+}
+
+fn holds_only_state(dir: &Path) -> bool {
+    let is_state = |entry: io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| ENTRIES.iter().any(|known| entry.file_name() == *known))
+    };
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.all(is_state))
 }
 
 fn lock(dir: &Path) -> Result<File, StateError> {
@@ -150,6 +191,23 @@ mod tests {
         assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
         drop(held);
         StateDir::open(dir.path(), Some("vm"), String::new).expect("free again");
+    }
+
+    #[test]
+    fn a_state_folder_is_for_its_user_alone_and_a_shared_one_keeps_its_mode() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mode = |dir: &Path| std::fs::metadata(dir).expect("metadata").mode() & 0o777;
+        let made = dir.path().join("a/b");
+        drop(StateDir::open(&made, Some("vm"), String::new).expect("open"));
+        assert_eq!(mode(&made), 0o700);
+        let open_it = |extra: Option<&str>| {
+            std::fs::set_permissions(&made, Permissions::from_mode(0o755)).expect("mode");
+            extra.map(|name| std::fs::write(made.join(name), b"").expect("write"));
+            drop(StateDir::open(&made, Some("vm"), String::new).expect("open"));
+            mode(&made)
+        };
+        assert_eq!(open_it(None), 0o700);
+        assert_eq!(open_it(Some("notes.txt")), 0o755);
     }
 
     #[test]

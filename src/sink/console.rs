@@ -1,12 +1,13 @@
 //! Records on standard output: for people (`pretty`) or programs (`ndjson`).
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::ops::Range;
 
 use crate::sink::{Batch, RecordView, SendOutcome};
 
-/// Stands in the reason of an outcome when standard output was closed by its reader.
-pub const CLOSED: &str = "standard output was closed";
+/// Stands in the reason of an outcome when standard output was closed by its reader, or has no room: without a state that
+/// is kept there is nothing to wait for then.
+pub const CLOSED: &str = "standard output takes no more";
 
 /// How a record looks on the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +53,20 @@ impl ConsoleSink {
         .await;
         match written {
             Ok(Ok(())) => SendOutcome::Accepted,
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-                SendOutcome::NotSent { reason: CLOSED.to_owned() }
-            }
-            Ok(Err(error)) => SendOutcome::NotSent { reason: format!("standard output: {error}") },
+            Ok(Err(error)) => SendOutcome::NotSent { reason: reason(&error) },
             Err(error) => SendOutcome::Unknown { reason: format!("standard output: {error}") },
         }
+    }
+}
+
+/// Why nothing was written, in words.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => format!("{CLOSED}: it was closed"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            format!("{CLOSED}: no room is left on it")
+        }
+        _ => format!("standard output: {error}"),
     }
 }
 
@@ -109,6 +118,16 @@ fn pretty(record: &RecordView<'_>, colour: bool, body: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::record::EventId;
+
+    #[test]
+    fn an_output_that_takes_no_more_is_told_from_one_that_failed() {
+        let check = |kind: io::ErrorKind, gone: bool| {
+            assert_eq!(reason(&io::Error::from(kind)).contains(CLOSED), gone, "{kind}");
+        };
+        check(io::ErrorKind::BrokenPipe, true);
+        check(io::ErrorKind::StorageFull, true);
+        check(io::ErrorKind::WouldBlock, false);
+    }
 
     #[test]
     fn a_pretty_line_shows_what_a_reader_looks_for_and_colours_only_when_asked() {

@@ -206,9 +206,14 @@ pub fn excerpt(body: &[u8]) -> String {
     if body.len() > EXCERPT_BYTES { format!("{text}…") } else { text.to_owned() }
 }
 
+/// Most memory that is taken on the word of a server, in bytes.
+const ANNOUNCED_MAX_BYTES: u64 = 2 * 1024 * 1024;
+
 /// Reads the body of an answer up to `max` bytes: what was read, and why it is not the whole.
 pub async fn read_body(response: &mut reqwest::Response, max: usize) -> (Vec<u8>, Result<(), String>) {
-    let mut body = Vec::new();
+    // What the server announces, as far as it is believed before it has come.
+    let announced = response.content_length().unwrap_or(0).min(ANNOUNCED_MAX_BYTES) as usize;
+    let mut body = Vec::with_capacity(announced.min(max));
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) => {

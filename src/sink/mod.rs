@@ -64,7 +64,22 @@ pub struct Batch {
     pub ids: Vec<EventId>,
 }
 
+/// A body that requests share.
+struct SharedBody(Arc<Batch>);
+
+impl AsRef<[u8]> for SharedBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.body
+    }
+}
+
 impl Batch {
+    /// The encoded bytes of the records `range`, shared and not copied.
+    pub fn shared(self: &Arc<Self>, range: &Range<usize>) -> bytes::Bytes {
+        let end = self.slice(&(0..range.end)).len();
+        bytes::Bytes::from_owner(SharedBody(Arc::clone(self))).slice(end - self.slice(range).len()..end)
+    }
+
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -80,10 +95,12 @@ impl Batch {
         &self.body[start..end]
     }
 
-    pub fn clear(&mut self) {
-        self.body.clear();
-        self.ends.clear();
-        self.ids.clear();
+    /// Keeps the first `records`.
+    pub fn truncate(&mut self, records: usize) {
+        let end = self.slice(&(0..records.min(self.len()))).len();
+        self.body.truncate(end);
+        self.ends.truncate(records);
+        self.ids.truncate(records);
     }
 }
 
@@ -178,7 +195,7 @@ impl Sink {
     }
 
     /// One attempt to send the records `range` of `batch`.
-    pub async fn send(&self, batch: &Batch, range: Range<usize>) -> SendOutcome {
+    pub async fn send(&self, batch: &Arc<Batch>, range: Range<usize>) -> SendOutcome {
         match self {
             Sink::Elasticsearch(sink) => sink.send(batch, range).await,
             Sink::AzureMonitor(sink) => sink.send(batch, range).await,

@@ -1,20 +1,79 @@
 //! Standard input as a source: read once to its end; what a crash interrupts cannot be read again.
+//!
+//! A thread of its own waits in `read`, so that quiet times and a stop are noticed while nothing comes.
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use crate::buffer::{Appender, OriginInfo};
-use crate::ingest::{self, Flush, Ingest};
+use crate::ingest::{self, Flush, GROUP_QUIET, Ingest};
 use crate::record::{Constants, Counters, OriginId, time};
 use crate::source::{READ_BYTES, RunColumns};
+
+/// How often a stop is looked for while nothing comes.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+
+/// After a stop, standard input that gives nothing for this long has given all that was written before it.
+const STOP_QUIET: Duration = Duration::from_millis(50);
+
+/// Most bytes that are still taken after a stop: what a pipe holds.
+const STOP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Reads that wait to be ingested.
+const READS_WAITING: usize = 1;
 
 /// Why standard input was not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("standard input: {0}")]
+    #[error(transparent)]
     Read(#[from] io::Error),
     #[error("the buffer has stopped")]
     BufferClosed,
+}
+
+/// How reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything that had been written was taken up.
+    Whole,
+    /// A stop ended it while more came: what was read is taken up, the rest stays unread.
+    Cut,
+}
+
+/// Tells the reader of standard input to end; clones mean the same reader.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads `input` to its end, or until `stop` is set. Blocks the thread that calls; a second one, which reads, may outlive
+/// the call after a stop.
+///
+/// # Errors
+/// [`Error`]; what was read before it is in the buffer.
+pub fn follow(
+    input: impl Read + Send + 'static,
+    name: &str,
+    options: Arc<ingest::Options>,
+    run: &RunColumns,
+    appender: &Appender,
+    stop: &Stop,
+) -> Result<End, Error> {
+    let mut intake = Intake::new(name, options, run, appender)?;
+    let (sender, reads) = sync_channel(READS_WAITING);
+    std::thread::Builder::new().name("stdin-read".to_owned()).spawn(move || read_on(input, &sender))?;
+    intake.follow(&reads, stop)
 }
 
 /// Reads `input` to its end, on the thread that calls.
@@ -28,35 +87,220 @@ pub fn read(
     run: &RunColumns,
     appender: &Appender,
 ) -> Result<(), Error> {
-    let id = OriginId::random()?;
-    let own = [("Source".to_owned(), name.to_owned()), ("Origin".to_owned(), id.to_string())];
-    let constants = Constants::new(run.0.iter().cloned().chain(own));
-    let info = OriginInfo { id, descriptor: b"{\"kind\":\"stdin\"}".to_vec(), constants: constants.members().to_vec() };
-    let mut ingest = Ingest::new(options, Arc::new(info), constants, 0, Counters::default());
-    let mut window = Vec::new();
+    let mut intake = Intake::new(name, options, run, appender)?;
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let read = match input.read(&mut buffer) {
+            Ok(0) => return intake.take(&[], Flush::All),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error.into()),
-        };
-        window.extend_from_slice(buffer.get(..read).unwrap_or_default());
-        let flush = if read == 0 { Flush::All } else { Flush::No };
-        loop {
-            let fed = ingest.feed(&window, &time::now(), flush);
-            window.drain(..fed.consumed);
-            let ended = read == 0 && !fed.section_full;
-            let position = ingest.position().to_le_bytes().to_vec();
-            if let Some(section) = ingest.section(position, ended) {
-                appender.append_blocking(section).map_err(|_| Error::BufferClosed)?;
+            Err(error) => {
+                intake.take(&[], Flush::All)?;
+                return Err(error.into());
             }
-            if !fed.section_full {
+        };
+        intake.take(buffer.get(..read).unwrap_or_default(), Flush::No)?;
+    }
+}
+
+/// Sends what each read gives, nothing at the end; until the other end is gone.
+fn read_on(mut input: impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let read = match input.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map(|read| buffer.get(..read).unwrap_or_default().to_vec()),
+        };
+        let goes_on = read.as_ref().is_ok_and(|bytes| !bytes.is_empty());
+        if sender.send(read).is_err() || !goes_on {
+            return;
+        }
+    }
+}
+
+/// The one origin of standard input, on its way into the buffer.
+struct Intake<'a> {
+    ingest: Ingest,
+    window: Vec<u8>,
+    appender: &'a Appender,
+}
+
+impl<'a> Intake<'a> {
+    fn new(
+        name: &str,
+        options: Arc<ingest::Options>,
+        run: &RunColumns,
+        appender: &'a Appender,
+    ) -> Result<Self, io::Error> {
+        let id = OriginId::random()?;
+        let own = [("Source".to_owned(), name.to_owned()), ("Origin".to_owned(), id.to_string())];
+        let constants = Constants::new(run.0.iter().cloned().chain(own));
+        let info =
+            OriginInfo { id, descriptor: b"{\"kind\":\"stdin\"}".to_vec(), constants: constants.members().to_vec() };
+        let ingest = Ingest::new(options, Arc::new(info), constants, 0, Counters::default());
+        Ok(Intake { ingest, window: Vec::new(), appender })
+    }
+
+    fn follow(&mut self, reads: &Receiver<io::Result<Vec<u8>>>, stop: &Stop) -> Result<End, Error> {
+        let mut last = Instant::now();
+        while !stop.is_set() {
+            match reads.recv_timeout(STOP_CHECK) {
+                Ok(read) => {
+                    if self.took_the_end(read)? {
+                        return Ok(End::Whole);
+                    }
+                    last = Instant::now();
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if last.elapsed() >= GROUP_QUIET && self.ingest.holds_back() {
+                        self.take(&[], Flush::Group)?;
+                        last = Instant::now();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.take(&[], Flush::All).map(|()| End::Whole),
+            }
+        }
+        let mut taken = 0;
+        let mut end = End::Whole;
+        while let Ok(read) = reads.recv_timeout(STOP_QUIET) {
+            taken += read.as_ref().map_or(0, Vec::len);
+            if self.took_the_end(read)? {
+                return Ok(End::Whole);
+            }
+            if taken >= STOP_BYTES_MAX {
+                end = End::Cut;
                 break;
             }
         }
-        if read == 0 {
-            return Ok(());
+        self.take(&[], Flush::All)?;
+        Ok(end)
+    }
+
+    /// Takes up one read; true where it was the end.
+    fn took_the_end(&mut self, read: io::Result<Vec<u8>>) -> Result<bool, Error> {
+        match read {
+            Ok(bytes) if bytes.is_empty() => self.take(&[], Flush::All).map(|()| true),
+            Ok(bytes) => self.take(&bytes, Flush::No).map(|()| false),
+            Err(error) => {
+                self.take(&[], Flush::All)?;
+                Err(error.into())
+            }
         }
+    }
+
+    /// Takes up bytes; [`Flush::All`] ends the origin.
+    fn take(&mut self, bytes: &[u8], flush: Flush) -> Result<(), Error> {
+        self.window.extend_from_slice(bytes);
+        loop {
+            let fed = self.ingest.feed(&self.window, &time::now(), flush);
+            self.window.drain(..fed.consumed);
+            let ended = matches!(flush, Flush::All) && !fed.section_full;
+            let position = self.ingest.position().to_le_bytes().to_vec();
+            if let Some(section) = self.ingest.section(position, ended) {
+                self.appender.append_blocking(section).map_err(|_| Error::BufferClosed)?;
+            }
+            if !fed.section_full {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::buffer::Section;
+    use crate::buffer::detached::{Detached, detached};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn options() -> Arc<ingest::Options> {
+        Arc::new(ingest::Options {
+            parser: ingest::Parser::Auto,
+            multiline: ingest::Multiline::Auto,
+            zone: ingest::Zone::Utc,
+            max_line: ingest::MAX_LINE_BYTES,
+            routes: Arc::new([None]),
+        })
+    }
+
+    type Following = std::thread::JoinHandle<Result<End, Error>>;
+
+    fn start(input: impl Read + Send + 'static) -> (Detached, Stop, Following) {
+        let (appender, taken) = detached();
+        let stop = Stop::default();
+        let own = stop.clone();
+        let thread =
+            std::thread::spawn(move || follow(input, "stdin", options(), &RunColumns::default(), &appender, &own));
+        (taken, stop, thread)
+    }
+
+    /// Waits until this many lines were taken up in all; the last section.
+    fn until_lines(taken: &Detached, lines: u64) -> Section {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let last = taken.take(PATIENCE).pop();
+            assert!(Instant::now() < until, "{lines} lines were never there: {last:?}");
+            if let Some(last) = last.filter(|section| section.counters.lines >= lines) {
+                return last;
+            }
+        }
+    }
+
+    #[test]
+    fn everything_is_read_to_the_end() {
+        let (taken, _, thread) = start(&b"one\ntwo\nthree"[..]);
+        assert_eq!(thread.join().expect("thread").expect("read"), End::Whole);
+        let last = until_lines(&taken, 3);
+        assert!(last.ended);
+        assert_eq!((last.counters.lines, last.counters.records), (3, 3));
+    }
+
+    #[test]
+    fn a_quiet_pipe_gives_what_it_gave_and_a_stop_the_unfinished_line_too() {
+        let (reader, mut writer) = std::io::pipe().expect("pipe");
+        let (taken, stop, thread) = start(reader);
+        writer.write_all(b"one\n  and more of it\nunfin").expect("write");
+        let quiet = until_lines(&taken, 2);
+        assert!(!quiet.ended);
+        assert_eq!((quiet.counters.lines, quiet.counters.records), (2, 1));
+        stop.set();
+        assert_eq!(thread.join().expect("thread").expect("stopped"), End::Whole);
+        let last = until_lines(&taken, 3);
+        assert!(last.ended);
+        assert_eq!(last.counters.records, 2);
+    }
+
+    #[test]
+    fn a_stop_ends_an_input_that_never_ends() {
+        let (taken, stop, thread) = start(std::io::repeat(b'\n'));
+        let collected = std::thread::spawn(move || {
+            let mut ended = false;
+            while !ended {
+                ended = taken.take(PATIENCE).iter().any(|section| section.ended);
+            }
+        });
+        stop.set();
+        assert_eq!(thread.join().expect("thread").expect("stopped"), End::Cut);
+        collected.join().expect("the origin has ended");
+    }
+
+    #[test]
+    fn a_read_that_fails_keeps_what_came_before_it() {
+        struct Broken(bool);
+        impl Read for Broken {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                if std::mem::replace(&mut self.0, true) {
+                    return Err(io::Error::from(io::ErrorKind::IsADirectory));
+                }
+                (&b"begun"[..]).read(buffer)
+            }
+        }
+        let (taken, _, thread) = start(Broken(false));
+        let error = thread.join().expect("thread").expect_err("broken");
+        assert_eq!(error.to_string(), io::Error::from(io::ErrorKind::IsADirectory).to_string());
+        assert!(until_lines(&taken, 1).ended);
     }
 }

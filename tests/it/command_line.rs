@@ -54,6 +54,91 @@ fn usage_and_configuration_mistakes_end_with_2_and_start_nothing() {
 }
 
 #[test]
+fn only_what_would_have_started_says_that_nothing_was() {
+    let mut ferry = Ferry::new("[buffer]\nmax_byte = 1\n");
+    for (command, starts) in
+        [(&["run"][..], true), (&["ship"], true), (&["check"], false), (&["config", "show"], false)]
+    {
+        let ended = ferry.call(command);
+        assert_eq!(ended.code, Some(2), "{command:?}: {}", ended.stderr);
+        assert_eq!(ended.stderr.contains("nothing was started"), starts, "{command:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_says_so_and_help_does_not_offer_it() {
+    let mut ferry = Ferry::new("");
+    let help = ferry.call_plain(&["--help"]).stdout;
+    for command in ["drain", "status", "verify", "replay", "setup", "try", "tap"] {
+        let ended = ferry.call_plain(&[command, "--some", "option"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert_eq!(ended.stderr, format!("logferry: {command} is not available yet in this version\n"));
+        assert!(!help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{help}");
+    }
+    let ended = ferry.call_plain(&["ship", "--dry-run", "x.log"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("not available yet"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_a_file_source_would_skip_is_refused_when_it_is_named() {
+    let mut ferry = Ferry::new("");
+    let fifo = ferry.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    std::fs::write(ferry.path("app.log.gz"), b"\x1f\x8b\x08\0\0").expect("a file");
+    std::fs::write(ferry.path("empty.log"), b"").expect("a file");
+    let mut check = |path: std::path::PathBuf, code: i32, part: &str| {
+        let ended = ferry.call_plain(&["ship", path.to_str().expect("UTF-8")]);
+        assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    };
+    let dir = fifo.parent().expect("a folder").to_owned();
+    check(fifo, 2, "is no file: pipe it in and use -");
+    check("/dev/null".into(), 2, "is no file: pipe it in and use -");
+    check(dir.join("app.log.gz"), 2, "is compressed: decompress it first (zcat ");
+    check(dir.join("empty.log"), 0, "everything delivered");
+    check("/proc/self/limits".into(), 0, "everything delivered");
+}
+
+#[test]
+fn a_named_file_is_read_as_the_source_whose_pattern_matches_it() {
+    let mut ferry = Ferry::new(
+        "[[sources.file]]\nname = \"other\"\ninclude = [\"{dir}/none/*\"]\n\
+         [[sources.file]]\nname = \"runs\"\ninclude = [\"{dir}/runs/{RunID}/{TaskID}.log\"]\nparser = \"raw\"\n\
+         [sinks.file]\npath = \"{dir}/out/r.ndjson\"\n",
+    );
+    let (log, unknown) = (ferry.path("runs/42/t7.log"), ferry.path("unknown.log"));
+    std::fs::create_dir_all(log.parent().expect("a folder")).expect("folders");
+    append(&log, ["{\"msg\":\"as it stands\"}".to_owned()]);
+    append(&ferry.path("runs/42/t8.log"), ["not named".to_owned()]);
+    append(&unknown, ["{\"msg\":\"parsed\"}".to_owned()]);
+    let ended = ferry.call(&["ship", log.to_str().expect("UTF-8"), unknown.to_str().expect("UTF-8")]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let text = std::fs::read_to_string(ferry.path("out/r.ndjson")).expect("records");
+    let mut records: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    records.sort_by_key(|record| record["Source"].to_string());
+    assert_eq!(records.len(), 2, "{text}");
+    assert_eq!((&records[0]["Source"], &records[0]["Message"]), (&"other".into(), &"parsed".into()));
+    assert_eq!((&records[1]["Source"], &records[1]["Message"]), (&"runs".into(), &"{\"msg\":\"as it stands\"}".into()));
+    assert_eq!((&records[1]["RunID"], &records[1]["TaskID"]), (&"42".into(), &"t7".into()));
+}
+
+#[test]
+fn an_output_without_room_ends_a_ship_without_configuration() {
+    let ferry = Ferry::new("");
+    let log = ferry.path("app.log");
+    append(&log, ["line".to_owned()]);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_logferry"));
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let output = command.arg("ship").arg(&log).stdout(full).output().expect("logferry runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no room is left on it") && said.contains("run it again"), "{said}");
+    assert!(!said.contains("safe"), "{said}");
+}
+
+#[test]
 fn two_processes_on_one_state_folder_do_not_meet() {
     let mut ferry =
         Ferry::new("[[sources.file]]\ninclude = [\"{dir}/*.log\"]\n[sinks.file]\npath = \"{dir}/out/r.ndjson\"\n");
@@ -78,4 +163,7 @@ fn check_online_says_what_does_not_answer() {
     let line = |start: &str| ended.stdout.lines().find(|line| line.starts_with(start)).map(str::to_owned);
     assert!(line("failed  sink elasticsearch").is_some_and(|line| line.contains("127.0.0.1:1")), "{}", ended.stdout);
     assert!(line("ok      sink file").is_some() && line("ok      state.dir").is_some(), "{}", ended.stdout);
+    assert!(ended.stdout.contains("; 1 file source, 0 Docker sources, 2 sinks\n"), "{}", ended.stdout);
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(ferry.path("state")).expect("made"));
+    assert_eq!(mode & 0o777, 0o700);
 }

@@ -1,5 +1,7 @@
 //! The Elasticsearch sink against a real Elasticsearch and a real OpenSearch.
 
+use std::sync::Arc;
+
 use logferry::sink::elasticsearch::Elasticsearch;
 use logferry::sink::http::{Auth, Compression, Secret};
 use logferry::sink::{Asked, Batch, ItemAnswer, SendOutcome};
@@ -11,7 +13,7 @@ use crate::support::engine::Engine;
 use crate::support::records::Origin;
 use crate::support::stub::dead_url;
 
-async fn send(sink: &Elasticsearch, batch: &Batch) -> SendOutcome {
+async fn send(sink: &Elasticsearch, batch: &Arc<Batch>) -> SendOutcome {
     sink.send(batch, 0..batch.len()).await
 }
 
@@ -173,9 +175,10 @@ async fn names_that_depend_on_the_record_make_an_index_each() {
         let sink = sink(options(&[&engine.url], &format!("{base}-{{RunID}}-%Y")));
         let mut batch = Origin { time: 1_700_000_000_000_000_000, ..Origin::new("One") }.plain(&sink, 2);
         let other = Origin { time: 1_600_000_000_000_000_000, ..Origin::new("two") }.plain(&sink, 1);
-        batch.ends.extend(other.ends.iter().map(|end| end + batch.body.len()));
-        batch.body.extend(other.body);
-        batch.ids.extend(other.ids);
+        let both = Arc::get_mut(&mut batch).expect("not shared yet");
+        both.ends.extend(other.ends.iter().map(|end| end + both.body.len()));
+        both.body.extend(&other.body);
+        both.ids.extend(&other.ids);
         assert_eq!(send(&sink, &batch).await, SendOutcome::Accepted, "{}", engine.name);
         assert_eq!(statuses(send(&sink, &batch).await), [409, 409, 409]);
         for (index, count) in [(format!("{base}-one-2023"), 2), (format!("{base}-two-2020"), 1)] {

@@ -26,7 +26,7 @@ f.toml:7: sinks.out.type: "consol" is no type of sink
     did you mean: "console"
     expected: type = one of "elasticsearch", "azure_monitor", "file", "console"
 
-3 mistakes in f.toml; nothing was started
+3 mistakes in f.toml
 "#,
     );
 }
@@ -77,7 +77,7 @@ f.toml:13: sinks.b.endpoints: is missing
 f.toml:15: sinks.b.password: is given without a user
     expected: username beside it
 
-8 mistakes in f.toml; nothing was started
+8 mistakes in f.toml
 "#
         .replace("INDEX", &crate::sink::elasticsearch::IndexName::parse("-logs").expect_err("a dash"))
         .as_str(),
@@ -133,7 +133,7 @@ f.toml:9: sinks.b.stream: is missing
 f.toml:11: sinks.b.credential.client_secret: has no meaning for this kind of credential
     expected: kind = "client_secret" or "managed_identity" beside it
 
-10 mistakes in f.toml; nothing was started
+10 mistakes in f.toml
 "#,
     );
 }
@@ -166,7 +166,7 @@ f.toml:4: sinks.console.when.LoggerName: has no glob, so no record would match
 f.toml:4: sinks.console.when.EventID: is not known before a record is sent
     expected: a column of the record, such as Level, LoggerName, Source or TaskID
 
-5 mistakes in f.toml; nothing was started
+5 mistakes in f.toml
 "#,
     );
 }
@@ -204,7 +204,7 @@ f.toml:15: sinks.same.path: is the path of sinks.good too
 f.toml:18: sinks.relative.path: "records.ndjson" is not an absolute path
     expected: an absolute path, such as "/var/lib/logferry"
 
-3 mistakes in f.toml; nothing was started
+3 mistakes in f.toml
 "#,
     );
 }

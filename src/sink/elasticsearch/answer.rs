@@ -48,6 +48,33 @@ pub fn read(body: &[u8], sent: usize) -> Result<Answer, String> {
     Ok(answer)
 }
 
+/// The same for the usual answer, in a fraction of the time: every record was stored, and every item is the same byte for
+/// byte. It says as much as an answer with this item once, and that is what is read. `None`: read it item by item.
+pub fn read_all_stored(body: &[u8], sent: usize) -> Option<Answer> {
+    const ITEMS: &[u8] = b"\"items\":[";
+    const HEAD_MAX_BYTES: usize = 256;
+    let head = body.get(..body.len().min(HEAD_MAX_BYTES))?;
+    let first = memchr::memmem::find(head, ITEMS)? + ITEMS.len();
+    // Only plain members may stand before: then these are the items of the top level.
+    if head.get(1..first - 1)?.iter().any(|byte| matches!(byte, b'{' | b'[')) {
+        return None;
+    }
+    let mut values = serde_json::Deserializer::from_slice(body.get(first..)?).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    let (item, mut rest) = body.get(first..)?.split_at_checked(values.byte_offset())?;
+    let mut count = 1;
+    while let Some(next) = rest.strip_prefix(b",").and_then(|rest| rest.strip_prefix(item)) {
+        rest = next;
+        count += 1;
+    }
+    if count != sent {
+        return None;
+    }
+    let once = [&body[..first], item, rest].concat();
+    let answer = read(&once, 1).ok()?;
+    answer.all_stored().then(|| Answer { items: Vec::new(), ..answer })
+}
+
 /// The outcome of the call that got this answer.
 pub fn outcome(answer: Answer) -> SendOutcome {
     if answer.all_stored() { SendOutcome::Accepted } else { SendOutcome::Items(answer.items) }
@@ -248,6 +275,27 @@ mod tests {
 
     fn item(status: u16, kind: &str, reason: &str) -> ItemAnswer {
         ItemAnswer { status, kind: kind.to_owned(), reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn an_answer_of_equal_items_is_read_as_one_of_them_and_any_other_is_not() {
+        let item = |status: u16| format!(r#"{{"create":{{"_index":"i","status":{status}}}}}"#);
+        let body = |items: &[String]| format!(r#"{{"errors":false,"took":3,"items":[{}]}}"#, items.join(","));
+        let stored = |text: &str, sent: usize| read_all_stored(text.as_bytes(), sent).map(|answer| answer.index);
+        let same = body(&vec![item(201); 3]);
+        assert_eq!(stored(&same, 3), Some(Some("i".to_owned())));
+        for sent in [0, 1, 2, 4] {
+            assert_eq!(stored(&same, sent), None, "{sent} sent");
+        }
+        assert_eq!(stored(&body(&[item(201), item(201), item(409)]), 3), None);
+        assert_eq!(stored(&body(&[item(201), item(201), item(409)]), 2), None);
+        assert_eq!(stored(&body(&vec![item(429); 3]), 3), None);
+        assert_eq!(stored(&body(&[]), 0), None);
+        for cut in 0..same.len() {
+            assert_eq!(stored(&same[..cut], 3), None, "cut at {cut}");
+        }
+        assert_eq!(stored(&same.replace("\"took\":3", "\"x\":{\"items\":[]}"), 3), None);
+        assert_eq!(stored(&format!("{same}x"), 3), None);
     }
 
     #[test]

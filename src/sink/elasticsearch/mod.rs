@@ -88,7 +88,7 @@ impl Elasticsearch {
     }
 
     /// One attempt to send the records `range` of `batch`.
-    pub async fn send(&self, batch: &Batch, range: Range<usize>) -> SendOutcome {
+    pub async fn send(&self, batch: &Arc<Batch>, range: Range<usize>) -> SendOutcome {
         if range.is_empty() {
             return SendOutcome::Accepted;
         }
@@ -96,12 +96,18 @@ impl Elasticsearch {
             return outcome;
         }
         let sent = range.len();
-        let body = match http::compress(batch.slice(&range), self.compression).await {
+        let body = match self.compression {
+            http::Compression::None => Ok(batch.shared(&range)),
+            http::Compression::Gzip => {
+                http::compress(batch.slice(&range), self.compression).await.map(bytes::Bytes::from)
+            }
+        };
+        let body = match body {
             Ok(body) => body,
             Err(error) => return SendOutcome::NotSent { reason: format!("the body cannot be compressed: {error}") },
         };
-        match self.bulk(body.into()).await {
-            Ok(reply) if reply.status.is_success() => match answer::read(&reply.body, sent) {
+        match self.bulk(body).await {
+            Ok(reply) if reply.status.is_success() => match read_answer(&reply.body, sent) {
                 Ok(answer) => {
                     self.learn(answer.index.as_deref());
                     answer::outcome(answer)
@@ -168,6 +174,10 @@ impl Elasticsearch {
     fn known_write_index(&self) -> Option<Arc<str>> {
         self.write_index.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
+}
+
+fn read_answer(body: &[u8], sent: usize) -> Result<answer::Answer, String> {
+    answer::read_all_stored(body, sent).map_or_else(|| answer::read(body, sent), Ok)
 }
 
 /// Whether a failed call may have been carried out all the same: a gateway gives 502 or 504 where the server behind it

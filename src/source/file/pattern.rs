@@ -20,6 +20,8 @@ pub struct Pattern {
     text: String,
     absolute: bool,
     components: Vec<Component>,
+    /// Must match as well, and gives the captures.
+    captured_by: Option<Box<Pattern>>,
 }
 
 /// One component of a [`Pattern`].
@@ -82,7 +84,7 @@ impl Pattern {
             }
             Some(_) => {}
         }
-        Ok(Pattern { text: text.to_owned(), absolute: text.starts_with('/'), components })
+        Ok(Pattern { text: text.to_owned(), absolute: text.starts_with('/'), components, captured_by: None })
     }
 
     /// Matches just this path, or everything below it where `below` is set, whatever characters it holds.
@@ -105,7 +107,14 @@ impl Pattern {
         if components.len() > COMPONENTS_MAX {
             return Err(format!("the path has more than {COMPONENTS_MAX} components"));
         }
-        Ok(Pattern { text: text.to_owned(), absolute: path.is_absolute(), components })
+        Ok(Pattern { text: text.to_owned(), absolute: path.is_absolute(), components, captured_by: None })
+    }
+
+    /// The same, but only where `other` matches too, and with the captures of that one: a path that was named, as a
+    /// configured pattern understands it.
+    #[must_use]
+    pub fn captured_by(self, other: &Pattern) -> Self {
+        Pattern { captured_by: Some(Box::new(other.clone())), ..self }
     }
 
     /// The pattern as it was written.
@@ -115,7 +124,10 @@ impl Pattern {
 
     /// Names of the captures, in the order in which they stand.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.components
+        self.captured_by
+            .as_deref()
+            .unwrap_or(self)
+            .components
             .iter()
             .flat_map(|component| match component {
                 Component::Glob(tokens) => tokens.as_slice(),
@@ -136,7 +148,8 @@ impl Pattern {
         let mut components: Vec<Component> =
             parts(folder).map(|part| Component::Literal(part.to_string_lossy().into_owned())).collect();
         components.extend(self.components.iter().cloned());
-        Pattern { text: self.text.clone(), absolute: true, components }
+        let captured_by = self.captured_by.as_ref().map(|other| Box::new(other.rooted(folder)));
+        Pattern { text: self.text.clone(), absolute: true, components, captured_by }
     }
 
     /// The deepest folder under which every match lies, and what is left of the pattern below it.
@@ -166,7 +179,13 @@ impl Pattern {
         let names: Vec<&OsStr> = parts(path).collect();
         let mut dead = vec![false; (self.components.len() + 1) * (names.len() + 1)];
         let mut found = Vec::new();
-        match_components(&self.components, &names, names.len(), &mut dead, &mut found).then_some(found)
+        if !match_components(&self.components, &names, names.len(), &mut dead, &mut found) {
+            return None;
+        }
+        match &self.captured_by {
+            Some(other) => other.captures(path),
+            None => Some(found),
+        }
     }
 }
 
@@ -426,6 +445,24 @@ mod tests {
         check("/r/**/{TaskID}/*.log", "/r/x/y/z.log", &[("TaskID", "y")]);
         check("/r/{Benchmark}*.log", "/r/ab.log", &[("Benchmark", "a")]);
         check("/r/*.log", "/r/a.log", &[]);
+    }
+
+    #[test]
+    fn a_named_path_is_captured_as_a_pattern_understands_it() {
+        let runs = Pattern::parse("/runs/{RunID}/**/*.log").expect("pattern");
+        let captures = |below: bool, named: &str, path: &str| {
+            let literal = Pattern::literal(Path::new(named), below).expect("literal").captured_by(&runs);
+            literal.captures(Path::new(path)).map(|captures| captures.into_iter().map(|(_, value)| value).collect())
+        };
+        let check = |below: bool, named: &str, path: &str, expected: Option<&str>| {
+            let expected = expected.map(|value| vec![value.to_owned()]);
+            assert_eq!(captures(below, named, path), expected, "{path} in {named}");
+        };
+        check(false, "/runs/42/a.log", "/runs/42/a.log", Some("42"));
+        check(false, "/runs/42/a.log", "/runs/42/b.log", None);
+        check(true, "/runs/42", "/runs/42/t/b.log", Some("42"));
+        check(true, "/runs/42", "/runs/42/t/b.txt", None);
+        check(true, "/runs/42", "/runs/43/b.log", None);
     }
 
     #[test]

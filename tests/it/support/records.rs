@@ -1,5 +1,7 @@
 //! Records for sinks, each with an id that no other test and no earlier run has used.
 
+use std::sync::Arc;
+
 use logferry::record::{EventId, Nanos, OriginId, time};
 use logferry::sink::elasticsearch::Elasticsearch;
 use logferry::sink::{Batch, RecordView};
@@ -20,7 +22,7 @@ impl Origin {
     }
 
     /// A batch with one record for each text of JSON members.
-    pub fn batch(&self, sink: &Elasticsearch, members: &[&str]) -> Batch {
+    pub fn batch(&self, sink: &Elasticsearch, members: &[&str]) -> Arc<Batch> {
         let mut batch = Batch::default();
         for (n, members) in members.iter().enumerate() {
             let n = n as u64;
@@ -37,11 +39,11 @@ impl Origin {
             batch.ends.push(batch.body.len());
             batch.ids.push(event_id);
         }
-        batch
+        Arc::new(batch)
     }
 
     /// A batch of `count` plain records.
-    pub fn plain(&self, sink: &Elasticsearch, count: usize) -> Batch {
+    pub fn plain(&self, sink: &Elasticsearch, count: usize) -> Arc<Batch> {
         self.batch(sink, &vec![r#""Level":"INFO","LoggerName":"app","Message":"hello there""#; count])
     }
 

@@ -135,8 +135,10 @@ fn logrotate(scene: &Scene, directives: &str) -> bool {
 /// Between two rounds of logrotate the writer pauses: what is written between its copy and its truncation is lost to
 /// everyone, by its own manual.
 fn rotate_for_real(pattern: &str, directives: &str, reopen: bool) {
-    // What is compressed or removed at once can only be read where it was opened before.
-    let wait = directives.contains("compress") || directives.contains("rotate 0");
+    // What is compressed or removed at once can only be read where it was opened before; and a copy that no pattern wants
+    // is known by its first bytes, so its original must have been looked at since it was truncated last.
+    let unwanted_copy = directives.contains("copytruncate") && !pattern.contains('*');
+    let wait = directives.contains("compress") || directives.contains("rotate 0") || unwanted_copy;
     let mut scene = Scene::new(&[pattern]);
     let mut file = appender(&scene.path("app.log"));
     let mut running = scene.start();
