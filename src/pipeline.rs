@@ -83,7 +83,9 @@ pub struct Pipeline {
     files: Option<file::Running>,
     docker: Vec<DockerRunning>,
     docker_tasks: JoinSet<Result<(), Error>>,
-    stdin: Option<oneshot::Receiver<Result<(), stdin::Error>>>,
+    stdin: Option<oneshot::Receiver<Result<stdin::End, stdin::Error>>>,
+    /// Ends the reading of standard input before its end.
+    end_stdin: stdin::Stop,
     sinks: Vec<Handle>,
     deliveries: JoinSet<Result<(usize, u64), DeliveryError>>,
     stop_deliveries: watch::Sender<bool>,
@@ -95,6 +97,7 @@ pub struct Pipeline {
 pub struct Watched {
     sums: buffer::SumsWatch,
     sinks: Vec<Handle>,
+    end_stdin: stdin::Stop,
 }
 
 impl Watched {
@@ -106,6 +109,11 @@ impl Watched {
             (Arc::clone(&sink.name), load(&sink.stats.accepted) + load(&sink.stats.dead_lettered))
         };
         (lines, self.sinks.iter().map(done).collect())
+    }
+
+    /// Standard input is taken as ended: what was read of it is delivered.
+    pub fn end_input(&self) {
+        self.end_stdin.set();
     }
 
     /// Standard output was closed by whoever read it: there is nobody to write for.
@@ -187,6 +195,7 @@ impl Pipeline {
             docker: Vec::new(),
             docker_tasks: JoinSet::new(),
             stdin: None,
+            end_stdin: stdin::Stop::default(),
             sinks: handles,
             deliveries,
             stop_deliveries,
@@ -241,10 +250,11 @@ impl Pipeline {
         }
         if let Some((name, options)) = stdin {
             let (done, ended) = oneshot::channel();
+            let stop = self.end_stdin.clone();
             let thread = std::thread::Builder::new().name("stdin".to_owned());
             let spawned: std::io::Result<JoinHandle<()>> = thread.spawn(move || {
                 // The other end is gone when nobody waits any more.
-                let _ = done.send(stdin::read(std::io::stdin().lock(), &name, options, &run, &appender));
+                let _ = done.send(stdin::follow(std::io::stdin(), &name, options, &run, &appender, &stop));
             });
             spawned.map_err(|error| Error::Stdin(error.to_string()))?;
             self.stdin = Some(ended);
@@ -280,7 +290,7 @@ impl Pipeline {
 
     /// A view of the running pipeline that outlives it.
     pub fn watch(&self) -> Watched {
-        Watched { sums: self.control.watch_sums(), sinks: self.sinks.clone() }
+        Watched { sums: self.control.watch_sums(), sinks: self.sinks.clone(), end_stdin: self.end_stdin.clone() }
     }
 
     /// Takes the pipeline down in order. `give_up` ends the wait early: then the rest stays in the buffer.
@@ -312,8 +322,9 @@ impl Pipeline {
             error = self.broke_off() => return Err(error),
             () = &mut over => None,
         };
-        if let Some((target, drained)) = target {
+        if let Some((target, drained, cut)) = target {
             report.left_bytes = drained.left_bytes;
+            report.source_unfinished = cut;
             let sinks = self.sinks.clone();
             tokio::select! {
                 biased;
@@ -324,15 +335,16 @@ impl Pipeline {
         } else {
             report.source_unfinished = true;
         }
-        self.end(report, target.map(|(target, _)| target)).await
+        self.end(report, target.map(|(target, ..)| target)).await
     }
 
-    /// Sends every source to its target; the place in the log behind all that they gave. It holds nothing of `self`, so
+    /// Sends every source to its target; the place in the log behind all that they gave, and
+    /// whether standard input was cut off. It holds nothing of `self`, so
     /// that the stages can be watched meanwhile.
     fn drain_sources(
         &mut self,
         stop: Stop,
-    ) -> impl Future<Output = Result<(LogPosition, Drained), Unanswered>> + use<> {
+    ) -> impl Future<Output = Result<(LogPosition, Drained, bool), Unanswered>> + use<> {
         // Delivery needs some of the time as well.
         let deadline = stop.deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -356,6 +368,7 @@ impl Pipeline {
                 answers.push(answer);
             }
             let mut all = Drained::default();
+            let mut cut = false;
             for answer in answers {
                 let drained = answer.await.map_err(|_| Unanswered::Gone)?;
                 all.origins += drained.origins;
@@ -363,10 +376,10 @@ impl Pipeline {
             }
             if let Some(stdin) = stdin {
                 let ended = stdin.await.map_err(|_| Unanswered::Gone)?;
-                ended.map_err(|error| Unanswered::Stdin(error.to_string()))?;
+                cut = ended.map_err(|error| Unanswered::Stdin(error.to_string()))? == stdin::End::Cut;
             }
             let target = flush.flush().await.map_err(|_| Unanswered::Gone)?;
-            Ok((target, all))
+            Ok((target, all, cut))
         }
     }
 

@@ -10,7 +10,7 @@ use super::{FILES_PAUSE_PERCENT, LogPosition, Section};
 
 /// Most bytes of sections that wait for the writer. At the bound `append` waits: file reading pauses,
 /// and the engine's streams are read no further.
-pub const QUEUE_MAX_BYTES: usize = 4 * 1024 * 1024;
+pub const QUEUE_MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// The buffer has stopped and takes nothing more: it was closed, or its disk failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -108,6 +108,7 @@ async fn ship(setup: Setup, deadline: Duration) -> anyhow::Result<Shipped> {
                         return;
                     }
                     tracing::warn!(signal, deadline_s = deadline.as_secs_f64(), "finishing; a second signal stops at once");
+                    watched.end_input();
                     until = Some(Instant::now() + deadline);
                 }
             }

@@ -115,7 +115,7 @@ impl Report {
                 if self.temporary { "" } else { "; the next start goes on there" }
             );
         }
-        let _ = writeln!(out, "{} in {:.1} s", self.verdict(), self.took.as_secs_f64());
+        let _ = writeln!(out, "{} ({:.1} s)", self.verdict(), self.took.as_secs_f64());
         out
     }
 

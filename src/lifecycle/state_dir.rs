@@ -202,7 +202,9 @@ mod tests {
         assert_eq!(mode(&made), 0o700);
         let open_it = |extra: Option<&str>| {
             std::fs::set_permissions(&made, Permissions::from_mode(0o755)).expect("mode");
-            extra.map(|name| std::fs::write(made.join(name), b"").expect("write"));
+            if let Some(name) = extra {
+                std::fs::write(made.join(name), b"").expect("write");
+            }
             drop(StateDir::open(&made, Some("vm"), String::new).expect("open"));
             mode(&made)
         };

@@ -76,33 +76,6 @@ pub fn follow(
     intake.follow(&reads, stop)
 }
 
-/// Reads `input` to its end, on the thread that calls.
-///
-/// # Errors
-/// [`Error`]; what was read before it is in the buffer.
-pub fn read(
-    mut input: impl Read,
-    name: &str,
-    options: Arc<ingest::Options>,
-    run: &RunColumns,
-    appender: &Appender,
-) -> Result<(), Error> {
-    let mut intake = Intake::new(name, options, run, appender)?;
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        let read = match input.read(&mut buffer) {
-            Ok(0) => return intake.take(&[], Flush::All),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                intake.take(&[], Flush::All)?;
-                return Err(error.into());
-            }
-        };
-        intake.take(buffer.get(..read).unwrap_or_default(), Flush::No)?;
-    }
-}
-
 /// Sends what each read gives, nothing at the end; until the other end is gone.
 fn read_on(mut input: impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) {
     let mut buffer = vec![0; READ_BYTES];
