@@ -127,12 +127,18 @@ struct DockerRunning {
     stats: Arc<docker::Stats>,
 }
 
-/// A source that did not come to its target.
-enum Unanswered {
-    /// It is gone.
-    Gone,
-    Stdin(String),
+/// Where the sources have come to.
+struct Reached {
+    /// The place in the log behind all that they gave.
+    target: LogPosition,
+    drained: Drained,
+    /// Standard input was cut off by the stop, or broke off for this reason.
+    input_cut: bool,
+    input_fault: Option<String>,
 }
+
+/// A source, or the buffer, is gone and gives no answer.
+struct Gone;
 
 /// How a pipeline is to end.
 #[derive(Clone, Copy, Debug)]
@@ -312,39 +318,40 @@ impl Pipeline {
             sink.begin_drain();
         }
         let draining = self.drain_sources(stop);
-        let target = tokio::select! {
+        let reached = tokio::select! {
             biased;
             result = draining => match result {
                 Ok(reached) => Some(reached),
-                Err(Unanswered::Stdin(reason)) => return Err(Error::Stdin(reason)),
-                Err(Unanswered::Gone) => return Err(self.why_a_source_ended().await),
+                Err(Gone) => return Err(self.why_a_source_ended().await),
             },
             error = self.broke_off() => return Err(error),
             () = &mut over => None,
         };
-        if let Some((target, drained, cut)) = target {
-            report.left_bytes = drained.left_bytes;
-            report.source_unfinished = cut;
-            let sinks = self.sinks.clone();
-            tokio::select! {
-                biased;
-                () = delivered(&sinks, target) => {}
-                error = self.broke_off() => return Err(error),
-                () = &mut over => {}
-            }
-        } else {
+        let Some(Reached { target, drained, input_cut, input_fault }) = reached else {
             report.source_unfinished = true;
+            return self.end(report, None).await;
+        };
+        report.left_bytes = drained.left_bytes;
+        report.source_unfinished = input_cut;
+        let sinks = self.sinks.clone();
+        tokio::select! {
+            biased;
+            () = delivered(&sinks, target) => {}
+            error = self.broke_off() => return Err(error),
+            () = &mut over => {}
         }
-        self.end(report, target.map(|(target, ..)| target)).await
+        let report = self.end(report, Some(target)).await?;
+        // What was read before the fault is delivered by now.
+        match input_fault {
+            Some(reason) => Err(Error::Stdin(reason)),
+            None => Ok(report),
+        }
     }
 
     /// Sends every source to its target; the place in the log behind all that they gave, and
     /// whether standard input was cut off. It holds nothing of `self`, so
     /// that the stages can be watched meanwhile.
-    fn drain_sources(
-        &mut self,
-        stop: Stop,
-    ) -> impl Future<Output = Result<(LogPosition, Drained, bool), Unanswered>> + use<> {
+    fn drain_sources(&mut self, stop: Stop) -> impl Future<Output = Result<Reached, Gone>> + use<> {
         // Delivery needs some of the time as well.
         let deadline = stop.deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -368,18 +375,20 @@ impl Pipeline {
                 answers.push(answer);
             }
             let mut all = Drained::default();
-            let mut cut = false;
+            let (mut input_cut, mut input_fault) = (false, None);
             for answer in answers {
-                let drained = answer.await.map_err(|_| Unanswered::Gone)?;
+                let drained = answer.await.map_err(|_| Gone)?;
                 all.origins += drained.origins;
                 all.left_bytes += drained.left_bytes;
             }
             if let Some(stdin) = stdin {
-                let ended = stdin.await.map_err(|_| Unanswered::Gone)?;
-                cut = ended.map_err(|error| Unanswered::Stdin(error.to_string()))? == stdin::End::Cut;
+                match stdin.await.map_err(|_| Gone)? {
+                    Ok(end) => input_cut = end == stdin::End::Cut,
+                    Err(error) => input_fault = Some(error.to_string()),
+                }
             }
-            let target = flush.flush().await.map_err(|_| Unanswered::Gone)?;
-            Ok((target, all, cut))
+            let target = flush.flush().await.map_err(|_| Gone)?;
+            Ok(Reached { target, drained: all, input_cut, input_fault })
         }
     }
 

@@ -335,3 +335,97 @@ async fn a_segment_of_a_later_version_is_refused_by_name() {
     assert!(error.to_string().contains("later logferry (format 9)"), "{error}");
     assert_eq!(std::fs::read(&segment).expect("still there"), bytes);
 }
+
+/// The disk, on which nothing new can be made while it is full.
+#[derive(Debug, Default)]
+struct FullDisk {
+    full: std::sync::atomic::AtomicBool,
+}
+
+impl storage::Storage for FullDisk {
+    fn create_dir_all(&self, dir: &Path) -> std::io::Result<()> {
+        Disk.create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> std::io::Result<Vec<String>> {
+        Disk.list(dir)
+    }
+
+    fn create(&self, path: &Path, preallocate: u64) -> std::io::Result<Arc<dyn storage::StorageFile>> {
+        if self.full.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        Disk.create(path, preallocate)
+    }
+
+    fn open(&self, path: &Path) -> std::io::Result<Arc<dyn storage::StorageFile>> {
+        Disk.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        Disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        Disk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> std::io::Result<()> {
+        Disk.sync_dir(dir)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_on_a_full_disk_hands_out_the_backlog_and_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = origin(1);
+    let mut counters = Counters::default();
+    {
+        let (buffer, _) = open_at(dir.path(), &["a"]);
+        buffer.appender.append(section(&one, &mut counters, 1, &payloads(0..5))).await.expect("append");
+        buffer.control.close(false);
+    }
+    let disk = Arc::new(FullDisk::default());
+    disk.full.store(true, std::sync::atomic::Ordering::SeqCst);
+    let (mut buffer, _) = open(&setup(dir.path(), &["a"]), Arc::clone(&disk) as _).expect("no refusal");
+    let mut frame = buffer.readers[0].next(Vec::new()).await.expect("the backlog");
+    assert_eq!(frame.next_record().expect("a record").members, payloads(0..1)[0].as_bytes());
+    buffer.appender.append(section(&one, &mut counters, 1, &payloads(5..6))).await.expect("queued");
+    let waiting = tokio::time::timeout(Duration::from_millis(200), buffer.control.flush()).await;
+    assert!(waiting.is_err(), "nothing can be written yet");
+    disk.full.store(false, std::sync::atomic::Ordering::SeqCst);
+    buffer.control.flush().await.expect("written");
+    let mut frame = buffer.readers[0].next(Vec::new()).await.expect("what waited");
+    assert_eq!(frame.next_record().expect("a record").members, payloads(5..6)[0].as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_behind_the_end_of_its_segment_goes_on_with_the_next() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = origin(1);
+    let mut counters = Counters::default();
+    {
+        let (buffer, mut cursors) = open_at(dir.path(), &["a"]);
+        buffer.appender.append(section(&one, &mut counters, 1, &payloads(0..5))).await.expect("append");
+        let end = buffer.control.flush().await.expect("flush");
+        let (file, state) = &mut cursors[0];
+        state.cursor = Cursor { at: LogPosition { offset: end.offset + 4096, ..end }, record: 3 };
+        file.write(state).expect("write");
+        buffer.control.close(false);
+    }
+    let (mut buffer, _) = open_at(dir.path(), &["a"]);
+    buffer.appender.append(section(&one, &mut counters, 1, &payloads(5..8))).await.expect("append");
+    assert_eq!(read_all(&mut buffer, 0).await[&one.id], payloads(5..8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_fails_ends_the_buffer() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (buffer, _) = open_at(dir.path(), &["a"]);
+    let shared = Arc::clone(&buffer.appender.shared);
+    shared.fail("a sync failed".to_owned());
+    assert_eq!(buffer.control.failed().await, Fatal("a sync failed".to_owned()));
+    let more = section(&origin(1), &mut Counters::default(), 1, &payloads(0..1));
+    assert_eq!(buffer.appender.append(more).await, Err(Closed));
+    assert_eq!(buffer.control.flush().await, Err(Closed));
+}

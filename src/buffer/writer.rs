@@ -161,6 +161,9 @@ impl Flusher {
     /// # Errors
     /// [`Closed`]: the buffer stopped before that.
     pub async fn flush(&self) -> Result<LogPosition, Closed> {
+        if self.0.fatal.borrow().is_some() {
+            return Err(Closed);
+        }
         let ticket = lock(&self.0.waiting).queued;
         let mut progress = self.0.progress.subscribe();
         let mut ended = self.0.ended.subscribe();

@@ -22,6 +22,10 @@ use crate::sink::{self, RecordView, Sink};
 /// How long the loop waits before it reads again after the disk failed.
 const READ_RETRY: Duration = Duration::from_secs(1);
 
+/// Least time between two requests that are not full: a quiet sink sends at once, a steady trickle is gathered for so
+/// long, which costs less than a request and a sync for each line.
+const PACE: Duration = Duration::from_millis(10);
+
 /// Frames that are read before others get their turn.
 const FRAMES_AT_ONCE: usize = 2;
 
@@ -71,6 +75,7 @@ pub struct Delivery {
     in_flight: VecDeque<InFlight>,
     tasks: JoinSet<(u64, io::Result<Vec<OriginId>>)>,
     next_number: u64,
+    last_sent: Option<Instant>,
     /// The note of an earlier process that may have sent records behind the cursor: loads are asked for first until so
     /// many bytes in a row as can be under way at a time turned out not to be there (`Shared::suspect_left`).
     suspect_note: Option<Vec<u8>>,
@@ -135,6 +140,7 @@ impl Delivery {
             in_flight: VecDeque::new(),
             tasks: JoinSet::new(),
             next_number: 0,
+            last_sent: None,
             suspect_note,
         }
     }
@@ -161,7 +167,7 @@ impl Delivery {
                 self.settle_idle()?;
             }
             let sync_due = self.shared.ledger.sync_due();
-            let age = self.filling.as_ref().map(|filling| filling.since + self.max_age);
+            let due = self.filling.as_ref().map(|filling| self.due(filling));
             let full = self.filling.as_ref().is_some_and(|filling| self.is_full(&filling.load));
             tokio::select! {
                 biased;
@@ -183,7 +189,7 @@ impl Delivery {
                 () = tokio::task::yield_now(), if filled == Filled::Busy => {}
                 () = self.reader.more(), if !full && filled == Filled::Waiting && self.frame.is_none() => {}
                 () = tokio::time::sleep(READ_RETRY), if filled == Filled::Unreadable => {}
-                () = sleep_until(age), if age.is_some() && self.in_flight.len() < self.in_flight_max => {}
+                () = sleep_until(due), if due.is_some() && self.in_flight.len() < self.in_flight_max => {}
             }
         }
         self.tasks.shutdown().await;
@@ -306,10 +312,20 @@ impl Delivery {
         }
     }
 
+    /// When a load is sent that does not become full.
+    fn due(&self, filling: &Filling) -> Instant {
+        let oldest = filling.since + self.max_age;
+        match self.last_sent {
+            Some(sent) if self.in_flight.is_empty() => oldest.min(sent + PACE),
+            None if self.in_flight.is_empty() => filling.since,
+            _ => oldest,
+        }
+    }
+
     /// Sends the load that is being filled if it is full, old enough, or nothing else is under way.
     fn dispatch(&mut self) {
         let Some(filling) = &self.filling else { return };
-        let due = self.in_flight.is_empty() || self.is_full(&filling.load) || filling.since.elapsed() >= self.max_age;
+        let due = self.is_full(&filling.load) || self.due(filling) <= Instant::now();
         if due && self.in_flight.len() < self.in_flight_max {
             self.dispatch_now();
         }
@@ -317,6 +333,7 @@ impl Delivery {
 
     fn dispatch_now(&mut self) {
         let Some(Filling { load, end, .. }) = self.filling.take() else { return };
+        self.last_sent = Some(Instant::now());
         let number = self.next_number;
         self.next_number += 1;
         self.in_flight.push_back(InFlight { number, records: load.len() as u64, end, done: None });

@@ -167,3 +167,30 @@ fn check_online_says_what_does_not_answer() {
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(ferry.path("state")).expect("made"));
     assert_eq!(mode & 0o777, 0o700);
 }
+
+#[test]
+fn a_pipe_gives_its_records_while_it_is_quiet_and_a_signal_ends_it_without_loss() {
+    use std::io::{BufRead as _, Read as _, Write as _};
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_logferry"))
+        .args(["ship", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("logferry starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    let mut output = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    input.write_all(b"one\n").expect("write");
+    let mut first = String::new();
+    output.read_line(&mut first).expect("a record, while the pipe stays open");
+    assert!(first.contains("\"one\""), "{first}");
+    input.write_all(b"two\nunfinished").expect("write");
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "INT", &id]).status().expect("kill").success());
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).expect("records");
+    assert!(rest.contains("\"two\"") && rest.contains("\"unfinished\""), "{rest}");
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+    drop(input);
+}
