@@ -43,6 +43,7 @@
 //! | a segment of a newer version or of another log | not ours | refused with its name: never overwritten |
 //! | zeros after a frame | end of the segment | nothing |
 
+mod control;
 mod cursor;
 #[cfg(test)]
 pub(crate) mod detached;
@@ -53,6 +54,7 @@ mod recovery;
 pub mod section;
 pub mod storage;
 mod sums;
+mod sync;
 mod writer;
 
 #[cfg(test)]
@@ -64,13 +66,13 @@ use std::time::Duration;
 
 use crate::record::Counters;
 
+pub use control::{Control, Fatal, Flusher, SumsWatch};
 pub use cursor::{Cursor, CursorFile, CursorState};
 pub use queue::{Appender, Closed, QUEUE_MAX_BYTES};
 pub use reader::{Frame, ReadOrigin, Reader, SectionView};
 pub use recovery::{OpenError, open};
 pub use section::{OriginInfo, Records, Section};
 pub use sums::Sums;
-pub use writer::{Control, Fatal, Flusher, SumsWatch};
 
 /// Length of a segment, in bytes, where `max_bytes` allows it.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

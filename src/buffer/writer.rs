@@ -1,30 +1,25 @@
-//! The one writer of the log: takes waiting sections into frames, rolls segments, deletes what every sink has,
-//! retires origins; and the syncer, which makes durable what was written while it was busy with the sync before.
+//! The one writer of the log: takes waiting sections into frames, rolls segments, deletes what every sink has, and
+//! retires origins.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::format::{
     self, FRAME_HEADER_BYTES, FrameKind, RetiredSum, SEGMENT_HEADER_BYTES, SegmentHeader, Table, TableOrigin,
 };
-use super::queue::{Closed, Shared, lock};
+use super::queue::{Shared, lock};
 use super::storage::{Storage, StorageFile, is_full};
-use super::sums::{Sums, add_difference};
-use super::{FRAME_TARGET_BYTES, LogPosition, OriginInfo, Section};
+use super::sums::add_difference;
+use super::sync::{SyncTarget, Tail, mark_synced, sync, sync_loop};
+use super::{Control, FRAME_TARGET_BYTES, LogPosition, OriginInfo, Section};
 use crate::record::{Constants, Counters, OriginId};
 
 /// How often a writer that waits for room looks again by itself.
 const ROOM_POLL: Duration = Duration::from_secs(1);
-
-/// The buffer has failed for good; the process ends with 1 and the next start recovers.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the buffer failed: {0}")]
-pub struct Fatal(pub String);
 
 /// Name of the file of a segment.
 pub(super) fn segment_name(segment: u64) -> String {
@@ -46,25 +41,6 @@ pub(super) struct Live {
     pub source: Option<String>,
 }
 
-/// What the syncer has to sync.
-#[derive(Debug)]
-struct SyncTarget {
-    /// `None` while there is no room for the first segment.
-    file: Option<Arc<dyn StorageFile>>,
-    appended: LogPosition,
-    sequence: u64,
-}
-
-/// What writer and syncer share.
-#[derive(Debug)]
-struct Tail {
-    target: Mutex<SyncTarget>,
-    /// One sync at a time, with what follows from it: the system reports a failed write-back to one caller only.
-    syncing: Mutex<()>,
-    /// Sequence up to which frames are known to be on disk.
-    synced_sequence: AtomicU64,
-}
-
 /// What recovery hands to the writer.
 #[derive(Debug)]
 pub(super) struct Start {
@@ -83,108 +59,6 @@ pub(super) struct Start {
     pub retired: Vec<RetiredSum>,
     /// Older segments and their lengths.
     pub closed: BTreeMap<u64, u64>,
-}
-
-/// Handle on the running writer.
-#[derive(Debug)]
-pub struct Control {
-    pub(super) shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Control {
-    /// As [`Flusher::flush`].
-    ///
-    /// # Errors
-    /// [`Closed`]: the buffer stopped before that.
-    pub async fn flush(&self) -> Result<LogPosition, Closed> {
-        self.flusher().flush().await
-    }
-
-    /// A handle that outlives this one.
-    pub fn flusher(&self) -> Flusher {
-        Flusher(Arc::clone(&self.shared))
-    }
-
-    /// Resolves when the buffer has failed.
-    pub async fn failed(&self) -> Fatal {
-        let mut fatal = self.shared.fatal.subscribe();
-        match fatal.wait_for(Option::is_some).await {
-            Ok(reason) => Fatal(reason.clone().unwrap_or_default()),
-            Err(_) => Fatal("its writer is gone".to_owned()),
-        }
-    }
-
-    /// Why the buffer failed, if it did.
-    pub fn failure(&self) -> Option<Fatal> {
-        self.shared.fatal.borrow().clone().map(Fatal)
-    }
-
-    /// What each source added to the log since the start.
-    pub fn sums(&self) -> Sums {
-        lock(&self.shared.sums).clone()
-    }
-
-    /// A view of [`Control::sums`] that outlives this handle.
-    pub fn watch_sums(&self) -> SumsWatch {
-        SumsWatch(Arc::clone(&self.shared))
-    }
-
-    /// Bytes on disk that hold something.
-    pub fn used_bytes(&self) -> u64 {
-        self.shared.used_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Stops writer and syncer; what is queued is written first, unless `abandon`. What was appended is synced.
-    pub fn close(mut self, abandon: bool) {
-        self.shared.close(abandon);
-        for thread in self.threads.drain(..) {
-            // A panic there has been reported by the panic hook; there is nothing to add.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.shared.close(true);
-    }
-}
-
-/// Brings to the log what waits for it.
-#[derive(Clone, Debug)]
-pub struct Flusher(Arc<Shared>);
-
-impl Flusher {
-    /// Waits until all that is queued now stands in the log, and returns its end.
-    ///
-    /// # Errors
-    /// [`Closed`]: the buffer stopped before that.
-    pub async fn flush(&self) -> Result<LogPosition, Closed> {
-        if self.0.fatal.borrow().is_some() {
-            return Err(Closed);
-        }
-        let ticket = lock(&self.0.waiting).queued;
-        let mut progress = self.0.progress.subscribe();
-        let mut ended = self.0.ended.subscribe();
-        let reached = tokio::select! {
-            biased;
-            reached = progress.wait_for(|p| p.written >= ticket) => reached.map_err(|_| Closed)?.appended,
-            _ = ended.wait_for(|ended| *ended) => return Err(Closed),
-        };
-        self.0.want_sync();
-        Ok(reached)
-    }
-}
-
-/// What each source added to the log since the start, at any time.
-#[derive(Clone, Debug)]
-pub struct SumsWatch(Arc<Shared>);
-
-impl SumsWatch {
-    pub fn get(&self) -> Sums {
-        lock(&self.0.sums).clone()
-    }
 }
 
 struct Writer {
@@ -634,83 +508,6 @@ pub(super) fn add_retired(retired: &mut Vec<RetiredSum>, constants: &[u8], count
     if let Some(sum) = retired.iter_mut().find(|sum| sum.run_id == run_id) {
         sum.origins += 1;
         sum.counters.add(counters);
-    }
-}
-
-/// Syncs a file of the log and says so; a failure ends the buffer.
-fn sync(shared: &Shared, tail: &Tail, file: &dyn StorageFile, position: LogPosition, sequence: u64) -> io::Result<()> {
-    let _one_at_a_time = lock(&tail.syncing);
-    if let Some(reason) = shared.fatal.borrow().as_ref() {
-        return Err(io::Error::other(reason.clone()));
-    }
-    match file.sync() {
-        Ok(()) => {
-            mark_synced(shared, tail, position, sequence);
-            Ok(())
-        }
-        Err(error) => {
-            tracing::error!(%error, segment = position.segment, "sync of the buffer failed");
-            shared.fail(format!("sync of segment {} failed: {error}", position.segment));
-            Err(error)
-        }
-    }
-}
-
-fn mark_synced(shared: &Shared, tail: &Tail, position: LogPosition, sequence: u64) {
-    tail.synced_sequence.fetch_max(sequence, Ordering::AcqRel);
-    shared.progress.send_if_modified(|p| {
-        let further = position > p.synced;
-        if further {
-            p.synced = position;
-        }
-        further
-    });
-}
-
-/// Syncs what was appended: at once when a reader waits for it, else after `interval`.
-fn sync_loop(shared: &Shared, tail: &Tail, interval: Duration) {
-    let mut unsynced_since: Option<Instant> = None;
-    loop {
-        {
-            let mut wanted = lock(&shared.sync_wanted);
-            loop {
-                let (closed, writer_done) = {
-                    let waiting = lock(&shared.waiting);
-                    (waiting.closed, waiting.closed && waiting.abandon)
-                };
-                let behind = {
-                    let progress = *shared.progress.borrow();
-                    progress.appended > progress.synced
-                };
-                if behind && unsynced_since.is_none() {
-                    unsynced_since = Some(Instant::now());
-                }
-                let age = unsynced_since.map(|since| since.elapsed());
-                if behind && (closed || *wanted || age.is_some_and(|age| age >= interval)) {
-                    *wanted = false;
-                    break;
-                }
-                // The writer ends with `abandon`: nothing more is appended, and all that was is synced.
-                if writer_done && !behind {
-                    return;
-                }
-                if !behind {
-                    unsynced_since = None;
-                }
-                let wait = age.map_or(interval, |age| interval.saturating_sub(age)).max(Duration::from_millis(1));
-                wanted = shared.sync_work.wait_timeout(wanted, wait).unwrap_or_else(PoisonError::into_inner).0;
-            }
-        }
-        unsynced_since = None;
-        let (file, appended, sequence) = {
-            let target = lock(&tail.target);
-            (target.file.clone(), target.appended, target.sequence)
-        };
-        let Some(file) = file else { continue };
-        if appended > shared.progress.borrow().synced && sync(shared, tail, file.as_ref(), appended, sequence).is_err()
-        {
-            return;
-        }
     }
 }
 
