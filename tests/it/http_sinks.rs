@@ -114,7 +114,9 @@ async fn each_answer_that_is_no_success_has_its_meaning() {
     check(Reply::status(500, "oops"), Expected::Unknown, "oops").await;
     check(Reply::status(502, "bad gateway"), Expected::Unknown, "bad gateway").await;
     check(Reply::status(504, ""), Expected::Unknown, "504").await;
-    check(Reply::status(503, "no master"), Expected::Refused(503), "no master").await;
+    check(Reply::status(503, "upstream reset"), Expected::Unknown, "upstream reset").await;
+    let no_master = r#"{"error":{"type":"cluster_block_exception","reason":"no master"},"status":503}"#;
+    check(Reply::status(503, no_master), Expected::Refused(503), "no master").await;
     check(Reply::status(400, "bad"), Expected::Refused(400), "bad").await;
     check(Reply::status(401, "who?"), Expected::Refused(401), "who?").await;
     check(Reply::status(403, ""), Expected::Refused(403), "403").await;

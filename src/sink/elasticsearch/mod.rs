@@ -114,7 +114,9 @@ impl Elasticsearch {
                 }
                 Err(reason) => SendOutcome::Unknown { reason: format!("{}: {reason}", reply.endpoint) },
             },
-            Ok(reply) if may_have_arrived(reply.status.as_u16()) => SendOutcome::Unknown { reason: reply.describe() },
+            Ok(reply) if may_have_arrived(reply.status.as_u16(), &reply.body) => {
+                SendOutcome::Unknown { reason: reply.describe() }
+            }
             Ok(reply) => reply.refused(),
             Err(failure) => failure.into_outcome(),
         }
@@ -181,7 +183,17 @@ fn read_answer(body: &[u8], sent: usize) -> Result<answer::Answer, String> {
 }
 
 /// Whether a failed call may have been carried out all the same: a gateway gives 502 or 504 where the server behind it
-/// did not answer in time, 500 can come after half of the work. 503 means that nobody took it.
-fn may_have_arrived(status: u16) -> bool {
-    status >= 500 && status != 503
+/// did not answer in time, 500 can come after half of the work. 503 means that nobody took it only where the engine says
+/// so itself: a proxy says it as well where its server broke off behind the body.
+fn may_have_arrived(status: u16, body: &[u8]) -> bool {
+    match status {
+        503 => !is_engine_error(body),
+        _ => status >= 500,
+    }
+}
+
+/// `{"error":…}`, as the engines write it.
+fn is_engine_error(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(body)
+        .is_ok_and(|answer| answer.contains_key("error"))
 }
