@@ -20,6 +20,12 @@ use crate::sink::{Asked, Batch, ItemAnswer, SendOutcome, Sink};
 /// From so many equal refusals in a row on they are taken for a fault of the sink, and nothing is dead-lettered.
 pub const EQUAL_REFUSALS_MAX: u32 = 1_000;
 
+/// After so many attempts in a row whose outcome is not known a large body is sent in halves.
+const UNKNOWN_SPLIT: u32 = 3;
+
+/// Bodies up to this many bytes are not split for that.
+const UNKNOWN_SPLIT_BYTES: usize = 128 * 1024;
+
 /// How often a fault that lasts is said again.
 const FAULT_LOG_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -113,6 +119,8 @@ struct Piece {
     range: Range<usize>,
     /// Some of them may be stored already: ask first. The note is what was remembered before they were first sent.
     unsure: Option<Vec<u8>>,
+    /// Attempts in a row whose outcome is not known.
+    unknown: u32,
 }
 
 enum Step {
@@ -129,7 +137,7 @@ enum Step {
 /// The cursor file cannot be written.
 pub async fn deliver(shared: &Shared, load: Load, note: Option<Vec<u8>>) -> io::Result<Vec<OriginId>> {
     let load = Arc::new(load.seal());
-    let mut work = VecDeque::from([Piece { load: Arc::clone(&load), range: 0..load.len(), unsure: note }]);
+    let mut work = VecDeque::from([Piece { load: Arc::clone(&load), range: 0..load.len(), unsure: note, unknown: 0 }]);
     let mut schedule = Schedule::default();
     let mut new_credentials = false;
     let mut dead = Vec::new();
@@ -154,6 +162,13 @@ pub async fn deliver(shared: &Shared, load: Load, note: Option<Vec<u8>>) -> io::
     Ok(dead)
 }
 
+fn halves(piece: Piece) -> (Piece, Piece) {
+    let Piece { load, range, unsure, .. } = piece;
+    let middle = range.start + range.len() / 2;
+    let half = |range| Piece { load: Arc::clone(&load), range, unsure: unsure.clone(), unknown: 0 };
+    (half(range.start..middle), half(middle..range.end))
+}
+
 /// The answers to one call, sorted.
 #[derive(Default)]
 struct Sorted {
@@ -172,7 +187,7 @@ struct Sorted {
 fn again(load: &Sealed, numbers: Vec<usize>, wait: Duration) -> Step {
     let load = load.select(numbers);
     let range = 0..load.len();
-    Step::Again(Piece { load: Arc::new(load), range, unsure: None }, wait)
+    Step::Again(Piece { load: Arc::new(load), range, unsure: None, unknown: 0 }, wait)
 }
 
 impl Shared {
@@ -232,7 +247,16 @@ impl Shared {
             }
             Decision::Ask => {
                 let wait = self.fault(&outcome, schedule.after_fault(None), false);
-                Step::Again(Piece { unsure: Some(note), ..piece }, wait)
+                let unknown = piece.unknown + 1;
+                let piece = Piece { unsure: Some(note), unknown, ..piece };
+                let is_large = piece.load.batch.slice(&piece.range).len() > UNKNOWN_SPLIT_BYTES;
+                if unknown >= UNKNOWN_SPLIT && is_large && piece.range.len() > 1 {
+                    // A server that finds a body too large may cut the connection before its answer is read.
+                    let (first, second) = halves(piece);
+                    Step::Two(first, second)
+                } else {
+                    Step::Again(piece, wait)
+                }
             }
             Decision::NewCredentials => {
                 self.sink.forget_credentials().await;
@@ -242,9 +266,8 @@ impl Shared {
                 Step::Again(piece, self.fault(&outcome, wait, true))
             }
             Decision::Split => {
-                let middle = piece.range.start + piece.range.len() / 2;
-                let half = |range| Piece { load: Arc::clone(&piece.load), range, unsure: None };
-                Step::Two(half(piece.range.start..middle), half(middle..piece.range.end))
+                let (first, second) = halves(piece);
+                Step::Two(first, second)
             }
             Decision::Reject => self.reject_one(piece, &outcome, schedule, dead).await,
             Decision::Items(items) => self.items(piece, &outcome, &items, schedule, dead).await,
@@ -279,7 +302,7 @@ impl Shared {
                 }
                 let load = piece.load.select(missing);
                 let range = 0..load.len();
-                Ok(Some(Piece { load: Arc::new(load), range, unsure: None }))
+                Ok(Some(Piece { load: Arc::new(load), range, unsure: None, unknown: 0 }))
             }
             Asked::Failed { reason } => {
                 let wait = self.fault(&SendOutcome::NotSent { reason }, schedule.after_fault(None), false);

@@ -260,6 +260,33 @@ async fn a_rollover_between_a_lost_answer_and_the_retry_doubles_nothing() {
     engine.forget(&stream).await;
 }
 
+/// A server may cut the connection for a body that it finds too large, before it says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_never_answered_is_sent_in_halves() {
+    const LINES: usize = 2_000;
+    let engine = Engine::opensearch().await;
+    let index = engine.index("halves").await;
+    let cut = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = std::sync::Arc::clone(&cut);
+    let proxy = FaultProxy::new(&engine.url, move |request, _| {
+        let too_large = request.body.len() > 400_000;
+        seen.fetch_add(usize::from(too_large), std::sync::atomic::Ordering::SeqCst);
+        if too_large { Fault::DropBefore } else { Fault::Pass }
+    })
+    .await;
+    let mut ferry = Ferry::new(&format!(
+        "[[sources.file]]\ninclude = [\"{{dir}}/*.log\"]\n\
+         [sinks.elasticsearch]\nendpoints = [\"{}\"]\nindex = \"{index}\"\ncompression = \"none\"\n",
+        proxy.url
+    ));
+    append(&ferry.path("a.log"), (0..LINES).map(|n| format!("line {n}")));
+    let ended = ferry.call(&["ship"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(cut.load(std::sync::atomic::Ordering::SeqCst) > 0, "no body was large enough to be cut");
+    assert_each_once(&documents(&engine, &index, everything()).await, (0..LINES).map(|n| format!("line {n}")));
+    engine.forget(&index).await;
+}
+
 fn azure_ferry(server: &AzureServer) -> Ferry {
     let settings = &server.settings;
     let mut ferry = Ferry::new(&format!(
