@@ -21,7 +21,7 @@
 //! - [`ingest`]: lines, groups, parsers, routes, encoding; pure computation, called by a source.
 //! - [`buffer`]: the log; its format stands at the top of the module.
 //! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`].
-//! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens.
+//! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens. [`http`]: what both need of HTTP.
 //! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log.
 //! - [`pipeline`]: builds the stages and owns their queues: the only wiring. [`cli`]: one file a command.
 //!
@@ -41,6 +41,7 @@ pub mod buffer;
 pub mod cli;
 pub mod config;
 pub mod delivery;
+pub mod http;
 pub mod ingest;
 pub mod lifecycle;
 pub mod pipeline;

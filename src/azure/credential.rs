@@ -19,7 +19,7 @@ use azure_core::time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::sink::http::Secret;
+use crate::http::Secret;
 pub use source::Cloud;
 use source::{Identity, Miss};
 pub(crate) use transport::is_loopback;

@@ -5,12 +5,12 @@ pub mod azure_monitor;
 pub mod console;
 pub mod elasticsearch;
 pub mod file;
-pub mod http;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::http;
 use crate::record::{EventId, Nanos, Rule};
 
 /// What every sink is told, whatever its type.
@@ -117,6 +117,14 @@ pub enum SendOutcome {
     Unknown { reason: String },
     /// Nothing was sent: no address, no connection, no TLS, no token, no file.
     NotSent { reason: String },
+}
+
+/// What a request that got no usable answer means: sent or not.
+pub fn failed(error: reqwest::Error) -> SendOutcome {
+    let connecting = error.is_connect() || error.is_builder();
+    // The URL may hold credentials; the caller names the endpoint itself.
+    let reason = http::plain_reason(&error.without_url());
+    if connecting { SendOutcome::NotSent { reason } } else { SendOutcome::Unknown { reason } }
 }
 
 /// How a sink answered for one record of a call.

@@ -41,7 +41,15 @@ async fn twenty_kills_under_load_lose_nothing_and_double_nothing_in_elasticsearc
         indices.push(index);
     }
     config.push_str("[sinks.file]\npath = \"{dir}/out/records.ndjson\"\n");
+    let azure = AzureServer::start(AzureSettings::default());
+    azure.fault_rule(|number| match number % 11 {
+        4 => Some(crate::support::azure::Fault::DropAfterStore),
+        8 => Some(crate::support::azure::Fault::Status(500, None)),
+        _ => None,
+    });
+    config.push_str(&azure_sink(&azure));
     let mut ferry = Ferry::new(&config);
+    ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &azure.authority);
     let log = ferry.path("app.log");
     let writer = std::thread::spawn(move || {
         for chunk in 0..LINES / 100 {
@@ -71,6 +79,10 @@ async fn twenty_kills_under_load_lose_nothing_and_double_nothing_in_elasticsearc
     // A file cannot be asked what it holds: nothing missing, and what is twice has one EventID.
     let text = std::fs::read_to_string(ferry.path("out/records.ndjson")).expect("records");
     let records: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let ids: std::collections::BTreeSet<&str> = records.iter().filter_map(|r| r["EventID"].as_str()).collect();
+    assert_eq!((messages(&records).len(), ids.len()), (LINES, LINES));
+    // Nor can Azure.
+    let records: Vec<serde_json::Value> = azure.records().into_iter().map(serde_json::Value::Object).collect();
     let ids: std::collections::BTreeSet<&str> = records.iter().filter_map(|r| r["EventID"].as_str()).collect();
     assert_eq!((messages(&records).len(), ids.len()), (LINES, LINES));
 }
@@ -287,11 +299,11 @@ async fn a_body_that_is_never_answered_is_sent_in_halves() {
     engine.forget(&index).await;
 }
 
-fn azure_ferry(server: &AzureServer) -> Ferry {
+/// The table of a sink that delivers to the imitation.
+pub fn azure_sink(server: &AzureServer) -> String {
     let settings = &server.settings;
-    let mut ferry = Ferry::new(&format!(
-        "[run]\nvm_name = \"vm-7\"\nrun_id = \"42\"\n[[sources.file]]\ninclude = [\"{{dir}}/*.log\"]\n\
-         [sinks.azure_monitor]\nendpoint = \"{}\"\ndcr_id = \"{}\"\nstream = \"{}\"\n\
+    format!(
+        "[sinks.azure_monitor]\nendpoint = \"{}\"\ndcr_id = \"{}\"\nstream = \"{}\"\n\
          credential = {{ kind = \"client_secret\", tenant_id = \"{}\", client_id = \"{}\", client_secret = \"{}\" }}\n",
         server.endpoint,
         settings.dcr_id,
@@ -299,6 +311,13 @@ fn azure_ferry(server: &AzureServer) -> Ferry {
         settings.tenant_id,
         settings.client_id,
         settings.client_secret
+    )
+}
+
+fn azure_ferry(server: &AzureServer) -> Ferry {
+    let mut ferry = Ferry::new(&format!(
+        "[run]\nvm_name = \"vm-7\"\nrun_id = \"42\"\n[[sources.file]]\ninclude = [\"{{dir}}/*.log\"]\n{}",
+        azure_sink(server)
     ));
     ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &server.authority);
     ferry

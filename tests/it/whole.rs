@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::delivery::azure_sink;
 use crate::support::azure::{AzureServer, AzureSettings};
 use crate::support::engine::Engine;
 use crate::support::ferry::{Ferry, append, until};
@@ -68,7 +69,6 @@ fn exactly(columns: &[(&str, &str)]) -> Value {
 async fn a_run_arrives_whole_in_every_sink() {
     let engines = Engine::both().await;
     let server = AzureServer::start(AzureSettings::default());
-    let settings = &server.settings;
     let run = format!("run-{}", std::process::id());
     let label = format!("whole-{}", std::process::id());
     let mut names = Vec::new();
@@ -76,16 +76,9 @@ async fn a_run_arrives_whole_in_every_sink() {
         "[run]\nrun_id = \"{run}\"\nbenchmark = \"demo\"\nvm_name = \"vm-7\"\n\
          [[sources.file]]\nname = \"agent\"\ninclude = [\"{{dir}}/runs/{{TaskID}}/*.log*\"]\n\
          [[sources.docker]]\nname = \"containers\"\ncolumns = {{ TaskID = \"label:bench.task_id\" }}\n\
-         include = {{ labels = [\"logferry-test={label}\"] }}\n\
-         [sinks.azure_monitor]\nendpoint = \"{}\"\ndcr_id = \"{}\"\nstream = \"{}\"\n\
-         credential = {{ kind = \"client_secret\", tenant_id = \"{}\", client_id = \"{}\", client_secret = \"{}\" }}\n",
-        server.endpoint,
-        settings.dcr_id,
-        settings.stream,
-        settings.tenant_id,
-        settings.client_id,
-        settings.client_secret
+         include = {{ labels = [\"logferry-test={label}\"] }}\n",
     );
+    config.push_str(&azure_sink(&server));
     for engine in &engines {
         let name = engine.data_stream("whole").await;
         config.push_str(&format!(

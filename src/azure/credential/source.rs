@@ -17,7 +17,7 @@ use azure_identity::{
 
 use super::Options;
 use super::transport::{Failure, Transport};
-use crate::sink::http::{self, Secret};
+use crate::http::{self, Secret};
 
 /// Overrides Entra's address in every cloud; https only. Read by azure_identity where we name no cloud.
 const AUTHORITY_HOST: &str = "AZURE_AUTHORITY_HOST";

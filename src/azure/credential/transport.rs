@@ -15,7 +15,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::TOKEN_TIMEOUT;
-use crate::sink::http;
+use crate::http;
 
 /// Names a base URL (`http://127.0.0.1:PORT`) that gets every token request, so that the program can be tested against
 /// an imitation of Entra and IMDS. Refused for any address but a loopback one; not part of the configuration.

@@ -153,7 +153,7 @@ impl AzureMonitor {
         let sent = http::authenticate(request, &http::Auth::Bearer(token.clone())).send().await;
         let outcome = match sent {
             Ok(answer) => answer::read(answer, &self.target).await,
-            Err(error) => self.target.at_host(http::failed(error)),
+            Err(error) => self.target.at_host(crate::sink::failed(error)),
         };
         if matches!(outcome, SendOutcome::Refused { status: 401, .. }) {
             *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);

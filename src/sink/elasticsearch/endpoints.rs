@@ -256,7 +256,7 @@ impl Endpoints {
 }
 
 fn failure(endpoint: &str, error: reqwest::Error) -> Failure {
-    match http::failed(error) {
+    match crate::sink::failed(error) {
         SendOutcome::NotSent { reason } => Failure::NotSent(format!("{endpoint}: {reason}")),
         SendOutcome::Unknown { reason } => Failure::Unknown(format!("{endpoint}: {reason}")),
         other => Failure::Unknown(format!("{endpoint}: {other:?}")),

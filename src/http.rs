@@ -1,11 +1,9 @@
-//! What the HTTP sinks share: options, client, authentication, and the reading of a failed request.
+//! What sinks and token requests share of HTTP: options, client, authentication, bodies. It knows no sink.
 
 use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use crate::sink::SendOutcome;
 
 /// A value that must never be seen: `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -150,14 +148,6 @@ pub fn plain_reason(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
-}
-
-/// What a request that got no usable answer means: sent or not.
-pub fn failed(error: reqwest::Error) -> SendOutcome {
-    let connecting = error.is_connect() || error.is_builder();
-    // The URL may hold credentials; the caller names the endpoint itself.
-    let reason = plain_reason(&error.without_url());
-    if connecting { SendOutcome::NotSent { reason } } else { SendOutcome::Unknown { reason } }
 }
 
 /// Adds the credentials to a request.
