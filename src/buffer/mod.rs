@@ -38,7 +38,7 @@
 //! |---|---|---|
 //! | newest segment without whole header and table | crash while it was made; it never held data | removed, the one before is newest |
 //! | an invalid frame, and no later frame says that it was synced | crash; no sink has seen it | the segment is cut there |
-//! | an invalid frame, and a later frame or a cursor proves that it was synced | damage | set aside in `quarantine/`, counted, reading goes on after it |
+//! | an invalid frame, and a later frame proves that it was synced | damage | set aside in `quarantine/`, counted, reading goes on after it |
 //! | an older segment without whole header or table | damage | set aside whole, counted |
 //! | a segment of a newer version or of another log | not ours | refused with its name: never overwritten |
 //! | zeros after a frame | end of the segment | nothing |
