@@ -348,9 +348,8 @@ impl Pipeline {
         }
     }
 
-    /// Sends every source to its target; the place in the log behind all that they gave, and
-    /// whether standard input was cut off. It holds nothing of `self`, so
-    /// that the stages can be watched meanwhile.
+    /// Sends every source to its target, and the buffer's queue to the log. It holds nothing of `self`, so that the stages
+    /// can be watched meanwhile.
     fn drain_sources(&mut self, stop: Stop) -> impl Future<Output = Result<Reached, Gone>> + use<> {
         // Delivery needs some of the time as well.
         let deadline = stop.deadline.map(|deadline| {

@@ -16,10 +16,6 @@ pub(super) const STANDARD_INPUT: &str = "-";
 /// Name of the source where the configuration has none.
 const DEFAULT_NAME: &str = "files";
 
-/// First bytes of compressed files, which the file source leaves alone, and the command that makes text of each.
-const COMPRESSED: &[(&[u8], &str)] =
-    &[(b"\x1f\x8b\x08", "zcat"), (b"\x28\xb5\x2f\xfd", "zstdcat"), (b"\xfd7zXZ\0", "xzcat"), (b"BZh", "bzcat")];
-
 /// A path that was given, in the spellings in which a pattern may know it: without symbolic links first.
 struct Given {
     spellings: Vec<PathBuf>,
@@ -136,9 +132,8 @@ fn look(path: &Path) -> Result<Given, Usage> {
 /// The command that decompresses a file, where it is compressed.
 fn compressed(path: &Path) -> io::Result<Option<&'static str>> {
     let mut first = Vec::new();
-    let longest = COMPRESSED.iter().map(|(magic, _)| magic.len()).max().unwrap_or_default();
-    File::open(path)?.take(longest as u64).read_to_end(&mut first)?;
-    Ok(COMPRESSED.iter().find(|(magic, _)| first.starts_with(magic)).map(|(_, command)| *command))
+    File::open(path)?.take(file::COMPRESSED_HEAD_BYTES as u64).read_to_end(&mut first)?;
+    Ok(file::decompressor(&first))
 }
 
 #[cfg(test)]

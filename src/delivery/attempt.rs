@@ -123,6 +123,22 @@ struct Piece {
     unknown: u32,
 }
 
+impl Piece {
+    /// Records that no attempt has been made with, or that are known not to be stored.
+    fn fresh(load: Sealed) -> Self {
+        let range = 0..load.len();
+        Piece { load: Arc::new(load), range, unsure: None, unknown: 0 }
+    }
+
+    /// Two halves, each as unsure as the whole.
+    fn halves(self) -> (Piece, Piece) {
+        let Piece { load, range, unsure, .. } = self;
+        let middle = range.start + range.len() / 2;
+        let half = |range| Piece { load: Arc::clone(&load), range, unsure: unsure.clone(), unknown: 0 };
+        (half(range.start..middle), half(middle..range.end))
+    }
+}
+
 enum Step {
     Done,
     /// Try these again, after the wait.
@@ -162,13 +178,6 @@ pub async fn deliver(shared: &Shared, load: Load, note: Option<Vec<u8>>) -> io::
     Ok(dead)
 }
 
-fn halves(piece: Piece) -> (Piece, Piece) {
-    let Piece { load, range, unsure, .. } = piece;
-    let middle = range.start + range.len() / 2;
-    let half = |range| Piece { load: Arc::clone(&load), range, unsure: unsure.clone(), unknown: 0 };
-    (half(range.start..middle), half(middle..range.end))
-}
-
 /// The answers to one call, sorted.
 #[derive(Default)]
 struct Sorted {
@@ -185,9 +194,7 @@ struct Sorted {
 
 /// These records of a load, as a load of their own, after the wait.
 fn again(load: &Sealed, numbers: Vec<usize>, wait: Duration) -> Step {
-    let load = load.select(numbers);
-    let range = 0..load.len();
-    Step::Again(Piece { load: Arc::new(load), range, unsure: None, unknown: 0 }, wait)
+    Step::Again(Piece::fresh(load.select(numbers)), wait)
 }
 
 impl Shared {
@@ -252,7 +259,7 @@ impl Shared {
                 let is_large = piece.load.batch.slice(&piece.range).len() > UNKNOWN_SPLIT_BYTES;
                 if unknown >= UNKNOWN_SPLIT && is_large && piece.range.len() > 1 {
                     // A server that finds a body too large may cut the connection before its answer is read.
-                    let (first, second) = halves(piece);
+                    let (first, second) = piece.halves();
                     Step::Two(first, second)
                 } else {
                     Step::Again(piece, wait)
@@ -266,7 +273,7 @@ impl Shared {
                 Step::Again(piece, self.fault(&outcome, wait, true))
             }
             Decision::Split => {
-                let (first, second) = halves(piece);
+                let (first, second) = piece.halves();
                 Step::Two(first, second)
             }
             Decision::Reject => self.reject_one(piece, &outcome, schedule, dead).await,
@@ -300,9 +307,7 @@ impl Shared {
                 if missing.is_empty() {
                     return Ok(None);
                 }
-                let load = piece.load.select(missing);
-                let range = 0..load.len();
-                Ok(Some(Piece { load: Arc::new(load), range, unsure: None, unknown: 0 }))
+                Ok(Some(Piece::fresh(piece.load.select(missing))))
             }
             Asked::Failed { reason } => {
                 let wait = self.fault(&SendOutcome::NotSent { reason }, schedule.after_fault(None), false);
@@ -350,7 +355,7 @@ impl Shared {
         let first = piece.range.start;
         let before = self.streak().clone();
         let sorted = self.sort(answers, decisions, first);
-        self.accepted_in_order(sorted.accepted);
+        self.count_accepted(sorted.accepted);
         if let Err(wait) = self.bury(&piece.load, &sorted.refused, dead, before, schedule) {
             // Nothing is passed over: what was refused is tried again with the rest.
             let mut left: Vec<usize> = sorted.left.into_iter().chain(sorted.refused.iter().map(|(n, _)| *n)).collect();
@@ -429,7 +434,7 @@ impl Shared {
     }
 
     /// Counts records that were accepted, after the streak has been walked through in its order.
-    fn accepted_in_order(&self, records: usize) {
+    fn count_accepted(&self, records: usize) {
         if records == 0 {
             return;
         }
@@ -444,7 +449,7 @@ impl Shared {
         if records > 0 {
             self.streak().accepted();
         }
-        self.accepted_in_order(records);
+        self.count_accepted(records);
     }
 
     /// Says why an attempt failed, not more often than a reader can bear; hands `wait` back.

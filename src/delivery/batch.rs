@@ -1,6 +1,5 @@
 //! A batch on its way: the sink's encoded records, and what delivery needs to know of each.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::buffer::{Cursor, ReadOrigin};
@@ -62,26 +61,15 @@ impl Load {
     pub fn split_last(&mut self, spare: Batch) -> Load {
         let mut last = Load::reuse(spare);
         if let Some(number) = self.batch.len().checked_sub(1) {
-            self.copy(number..number + 1, &mut last);
+            copy_record(&self.batch, &self.origins, number, &mut last);
             self.batch.truncate(number);
             self.origins.truncate(number);
         }
         last
     }
 
-    /// Puts another load's records behind these.
-    pub fn append(&mut self, other: &Load) {
-        other.copy(0..other.len(), self);
-    }
-
     pub fn len(&self) -> usize {
         self.batch.len()
-    }
-
-    fn copy(&self, numbers: Range<usize>, to: &mut Load) {
-        for number in numbers {
-            copy_record(&self.batch, &self.origins, number, to);
-        }
     }
 
     /// A load that is sent: it can be shared, and changes no more.
@@ -162,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn each_record_keeps_its_origin_through_splits_joins_and_selections() {
+    fn each_record_keeps_its_origin_through_splits_and_selections() {
         let of = [1, 1, 2, 3, 3, 3, 1];
         let expected = |numbers: &[usize]| -> Vec<(String, u8)> {
             numbers.iter().map(|&n| (format!("{n}:{};", of[n]), of[n])).collect()
@@ -173,10 +161,6 @@ mod tests {
             let mut front = load(&of[..len]);
             let last = front.split_last(Batch::default());
             let numbers: Vec<usize> = (0..len).collect();
-            let mut joined = load(&of[..len]);
-            joined.split_last(Batch::default());
-            joined.append(&last);
-            assert_eq!(said(&joined.seal()), expected(&numbers), "joined again, {len}");
             assert_eq!(said(&last.seal()), expected(&numbers[len - 1..]), "the last of {len}");
             assert_eq!(said(&front.seal()), expected(&numbers[..len - 1]), "all but the last of {len}");
         }

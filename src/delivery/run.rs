@@ -280,19 +280,16 @@ impl Delivery {
                     filling.load.push(&self.shared.sink, &view, record.origin);
                     let before = std::mem::replace(&mut filling.end, record.next);
                     if filling.load.batch.body.len() > self.batch_bytes && filling.load.len() > 1 {
+                        if self.in_flight.len() >= self.in_flight_max {
+                            // No room: the bound is passed by one record until there is.
+                            return Filled::Waiting;
+                        }
                         // One too many: it begins the next load.
                         let last = filling.load.split_last(self.shared.spare(spare_bytes));
                         let next = Filling { load: last, end: filling.end, since: Instant::now() };
                         filling.end = before;
-                        if self.in_flight.len() < self.in_flight_max {
-                            self.dispatch_now();
-                            self.filling = Some(next);
-                        } else {
-                            // No room: both stay together; the bound is passed by one record until there is.
-                            filling.load.append(&next.load);
-                            filling.end = next.end;
-                            return Filled::Waiting;
-                        }
+                        self.dispatch_now();
+                        self.filling = Some(next);
                     }
                 }
                 None => self.end_frame(),

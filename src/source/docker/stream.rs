@@ -4,19 +4,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::position::{self, Anchor, Finder, Found, Position};
 use crate::buffer::section::Records;
 use crate::buffer::{OriginInfo, Section};
-use crate::ingest::{Fed, Flush, Ingest, Times};
+use crate::ingest::{Fed, Flush, GROUP_QUIET, Ingest, Times};
 use crate::record::{Counters, Nanos};
 
 /// An empty window keeps no more memory than this, in bytes: most containers are quiet most of the time.
 const KEPT_BYTES: usize = 16 * 1024;
-
-/// An open group is closed after this long without a line of its stream.
-pub(super) const GROUP_QUIET: Duration = Duration::from_secs(1);
 
 /// An origin and how far it got: what a stream begins with.
 #[derive(Clone, Debug)]

@@ -22,8 +22,18 @@ use crate::record::time;
 /// Longest time that a file is held back as a possible copy, however much it grows.
 pub const HOLD_MAX: Duration = Duration::from_secs(60);
 
-/// First bytes of compressed files: gzip, zstd, xz, bzip2. The lines in them were read before they were compressed.
-const COMPRESSED: &[&[u8]] = &[b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh"];
+/// First bytes of compressed files, and the command that makes text of each. The lines in them were read before they were
+/// compressed.
+const COMPRESSED: &[(&[u8], &str)] =
+    &[(b"\x1f\x8b\x08", "zcat"), (b"\x28\xb5\x2f\xfd", "zstdcat"), (b"\xfd7zXZ\0", "xzcat"), (b"BZh", "bzcat")];
+
+/// So many first bytes tell whether a file is compressed.
+pub const COMPRESSED_HEAD_BYTES: usize = 8;
+
+/// The command that makes text of a file with these first bytes; `None` where it is not compressed.
+pub fn decompressor(head: &[u8]) -> Option<&'static str> {
+    COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, command)| *command)
+}
 
 /// Whose lines a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,9 +367,9 @@ fn begin_alike(one: &std::fs::File, other: &std::fs::File) -> io::Result<bool> {
 
 fn begins_compressed(tail: &Tail) -> io::Result<bool> {
     let Some(handle) = &tail.handle else { return Ok(false) };
-    let mut first = [0u8; 8];
+    let mut first = [0u8; COMPRESSED_HEAD_BYTES];
     let read = super::identity::read_at(handle, &mut first, 0)?;
-    Ok(COMPRESSED.iter().any(|magic| first[..read].starts_with(magic)))
+    Ok(decompressor(&first[..read]).is_some())
 }
 
 #[cfg(test)]

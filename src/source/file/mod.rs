@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use copies::{COMPRESSED_HEAD_BYTES, decompressor};
 pub use desk::Draw;
 pub use options::{Options, StartAt};
 pub use pattern::Pattern;
@@ -46,6 +47,7 @@ pub use stats::Stats;
 pub use wake::FileControl;
 
 use crate::buffer::{Appender, LiveOrigin};
+use crate::ingest::GROUP_QUIET;
 use crate::source::RunColumns;
 use desk::Desk;
 use discover::Discovery;
@@ -57,9 +59,6 @@ use watch::Watch;
 
 /// How often everything is looked at without a hint.
 pub const POLL: Duration = Duration::from_secs(1);
-
-/// An open multiline group is closed when its file has not grown for this long.
-pub const GROUP_QUIET: Duration = Duration::from_secs(1);
 
 /// A file that looks like a copy of another is one of its own when nothing has happened to it for this long.
 pub const COPY_PROOF: Duration = Duration::from_secs(2);
