@@ -22,6 +22,7 @@
 //! - [`buffer`]: the log; its format stands at the top of the module.
 //! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`].
 //! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens. [`http`]: what both need of HTTP.
+//! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
 //! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log.
 //! - [`pipeline`]: builds the stages and owns their queues: the only wiring. [`cli`]: one file a command.
 //!
@@ -30,6 +31,7 @@
 //! - **Invariant: the log is the checkpoint** ([`buffer`]).
 //! - **Invariant: a sink reads only what is synced** ([`buffer`]).
 //! - **Invariant: the cursor passes a record only when the sink accepted it or it is a dead letter on disk** ([`delivery`]).
+//! - **Invariant: an origin retires only by the write that holds its manifest record** ([`manifest`]).
 //! - **Invariant: a slow or dead sink never holds another back** ([`delivery`]).
 //! - **Invariant: a byte of an origin is taken up once**, known by position, not by time ([`source`]).
 //! - **Invariant: imports point one way along the flow**; `source` and `sink` never meet (`tests/it/layers.rs`).
@@ -44,6 +46,7 @@ pub mod delivery;
 pub mod http;
 pub mod ingest;
 pub mod lifecycle;
+pub mod manifest;
 pub mod pipeline;
 pub mod record;
 pub mod sink;

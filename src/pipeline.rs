@@ -7,15 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::buffer::storage::Disk;
-use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
+use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section, Snapshot};
 use crate::delivery::{Delivery, DeliveryError, Handle};
 use crate::lifecycle::report::SinkReport;
 use crate::lifecycle::{Report, StateDir, StateError};
+use crate::manifest::{self, Keeper};
 use crate::record::OriginId;
 use crate::sink::{self, Sink, console};
 use crate::source::{Control, Drained, RunColumns, docker, file, stdin};
@@ -29,6 +30,16 @@ const THREAD_LOOK: Duration = Duration::from_secs(1);
 
 /// Longest that a stop waits for deliveries to notice that they are over.
 const END_MAX: Duration = Duration::from_secs(5);
+
+/// How often origins that have ended and are delivered are looked for.
+const RETIRE_LOOK: Duration = Duration::from_millis(500);
+
+/// Share of the time left that is kept for the manifest's own delivery, and its bounds.
+const MANIFEST_SHARE: u32 = 10;
+const MANIFEST_SHARE_MAX: Duration = Duration::from_secs(2);
+
+/// Longest that writing a manifest into a log may take that may be full.
+const MANIFEST_WRITE_MAX: Duration = Duration::from_secs(3);
 
 /// Share of a deadline that is kept for delivery when sources take long, and its bounds.
 const DELIVERY_SHARE: u32 = 5;
@@ -48,6 +59,8 @@ pub struct Setup {
     /// Standard input as a source of this name.
     pub stdin: Option<(String, Arc<ingest::Options>)>,
     pub sinks: Vec<sink::Options>,
+    /// Whether manifests are written: a state folder that goes with the process proves nothing.
+    pub manifests: bool,
 }
 
 /// Why a pipeline cannot start, or broke off.
@@ -89,8 +102,41 @@ pub struct Pipeline {
     sinks: Vec<Handle>,
     deliveries: JoinSet<Result<(usize, u64), DeliveryError>>,
     stop_deliveries: watch::Sender<bool>,
+    manifests: Option<Manifests>,
     /// Sources are told to end: that one has is no fault any more.
     stopping: bool,
+}
+
+/// Writes manifests; the task retires origins while the pipeline runs.
+struct Manifests {
+    keeper: Arc<Mutex<Keeper>>,
+    origins: buffer::OriginsWatch,
+    retiring: tokio::task::AbortHandle,
+}
+
+impl Manifests {
+    fn start(setup: manifest::Setup) -> Self {
+        let origins = setup.origins.clone();
+        let keeper = Arc::new(Mutex::new(Keeper::new(setup)));
+        let kept = Arc::clone(&keeper);
+        let task = tokio::spawn(async move {
+            let mut look = tokio::time::interval(RETIRE_LOOK);
+            look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                look.tick().await;
+                if kept.lock().await.retire_passed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Manifests { keeper, origins, retiring: task.abort_handle() }
+    }
+}
+
+impl Drop for Manifests {
+    fn drop(&mut self) {
+        self.retiring.abort();
+    }
 }
 
 /// What can be seen of a pipeline from outside.
@@ -129,8 +175,9 @@ struct DockerRunning {
 
 /// Where the sources have come to.
 struct Reached {
-    /// The place in the log behind all that they gave.
+    /// The place in the log behind all that they gave, and the origins as of then.
     target: LogPosition,
+    snapshot: Option<Snapshot>,
     drained: Drained,
     /// Standard input was cut off by the stop, or broke off for this reason.
     input_cut: bool,
@@ -155,7 +202,7 @@ impl Pipeline {
     /// # Errors
     /// [`Error`]; then nothing runs.
     pub fn start(setup: Setup) -> Result<Self, Error> {
-        let Setup { run_columns, vm_name, state_dir, buffer, files, docker, stdin, sinks } = setup;
+        let Setup { run_columns, vm_name, state_dir, buffer, files, docker, stdin, sinks, manifests } = setup;
         let state = StateDir::open(&state_dir, vm_name.as_deref(), crate::lifecycle::state_dir::host_name)?;
         let run = run_columns_with(run_columns, state.vm_name());
         let user_agent = concat!("logferry/", env!("CARGO_PKG_VERSION"));
@@ -193,6 +240,18 @@ impl Pipeline {
         } else {
             recovered.origins
         };
+        let manifests = manifests.then(|| {
+            let is_ours = |origin: &&LiveOrigin| manifest::owns(&origin.info.descriptor);
+            Manifests::start(manifest::Setup {
+                appender: buffer.appender.clone(),
+                origins: buffer.control.watch_origins(),
+                sinks: handles.clone(),
+                run: run.0.clone(),
+                dir: state.manifests(),
+                quarantine: state.buffer().join("quarantine"),
+                live: live.iter().filter(is_ours).cloned().collect(),
+            })
+        });
         let mut pipeline = Pipeline {
             started: Instant::now(),
             _state: state,
@@ -205,6 +264,7 @@ impl Pipeline {
             sinks: handles,
             deliveries,
             stop_deliveries,
+            manifests,
             stopping: false,
         };
         pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
@@ -306,13 +366,15 @@ impl Pipeline {
     pub async fn stop(mut self, stop: Stop, give_up: impl Future<Output = ()>) -> Result<Report, Error> {
         self.stopping = true;
         let mut report = Report::default();
-        let over = async {
-            tokio::select! {
-                () = sleep_until(stop.deadline) => {}
-                () = give_up => {}
-            }
+        let deadline = stop.deadline;
+        let given_up = std::cell::Cell::new(false);
+        let give_up = async {
+            give_up.await;
+            given_up.set(true);
         };
-        tokio::pin!(over);
+        tokio::pin!(give_up);
+        // Some of the time is kept for the manifest.
+        let for_records = deadline.map(|at| keep_share(at, MANIFEST_SHARE, MANIFEST_SHARE_MAX));
         // A sink that waits holds the log, a full log holds the sources: no wait is longer than a drain bears.
         for sink in &self.sinks {
             sink.begin_drain();
@@ -325,10 +387,12 @@ impl Pipeline {
                 Err(Gone) => return Err(self.why_a_source_ended().await),
             },
             error = self.broke_off() => return Err(error),
-            () = &mut over => None,
+            () = sleep_until(for_records) => None,
+            () = &mut give_up => None,
         };
-        let Some(Reached { target, drained, input_cut, input_fault }) = reached else {
+        let Some(Reached { target, snapshot, drained, input_cut, input_fault }) = reached else {
             report.source_unfinished = true;
+            self.write_manifests(None, &mut report).await;
             return self.end(report, None).await;
         };
         report.left_bytes = drained.left_bytes;
@@ -338,7 +402,19 @@ impl Pipeline {
             biased;
             () = delivered(&sinks, target) => {}
             error = self.broke_off() => return Err(error),
-            () = &mut over => {}
+            () = sleep_until(for_records) => {}
+            () = &mut give_up, if !given_up.get() => {}
+        }
+        // A sink that is behind gets the manifest after its records; the others have it soon.
+        let through: Vec<Handle> = sinks.into_iter().filter(|sink| *sink.progress.borrow() >= target).collect();
+        let target = self.write_manifests(snapshot, &mut report).await.unwrap_or(target);
+        tokio::select! {
+            biased;
+            () = delivered(&through, target) => {}
+            error = self.broke_off() => return Err(error),
+            () = sleep_until(deadline) => {}
+            () = &mut give_up, if !given_up.get() => {}
+            () = std::future::ready(()), if given_up.get() => {}
         }
         let report = self.end(report, Some(target)).await?;
         // What was read before the fault is delivered by now.
@@ -352,14 +428,12 @@ impl Pipeline {
     /// can be watched meanwhile.
     fn drain_sources(&mut self, stop: Stop) -> impl Future<Output = Result<Reached, Gone>> + use<> {
         // Delivery needs some of the time as well.
-        let deadline = stop.deadline.map(|deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            deadline - (left / DELIVERY_SHARE).min(DELIVERY_SHARE_MAX)
-        });
+        let deadline = stop.deadline.map(|at| keep_share(at, DELIVERY_SHARE, DELIVERY_SHARE_MAX));
         let files = self.files.as_ref().map(|files| files.control.clone());
         let docker: Vec<_> = self.docker.iter().map(|source| source.control.clone()).collect();
         let stdin = self.stdin.take();
         let flush = self.control.flusher();
+        let origins = self.manifests.as_ref().map(|manifests| manifests.origins.clone());
         async move {
             let mut answers = Vec::new();
             if let Some(files) = &files {
@@ -387,8 +461,59 @@ impl Pipeline {
                 }
             }
             let target = flush.flush().await.map_err(|_| Gone)?;
-            Ok(Reached { target, drained: all, input_cut, input_fault })
+            let snapshot = match origins {
+                Some(origins) => Some(origins.snapshot().await.map_err(|_| Gone)?),
+                None => None,
+            };
+            Ok(Reached { target, snapshot, drained: all, input_cut, input_fault })
         }
+    }
+
+    /// Writes the manifests of what lies before `snapshot`, or, where the sources did not get to their target, of what
+    /// there is now. Returns the end of the log behind their records; `None`: they could not be written.
+    async fn write_manifests(&self, snapshot: Option<Snapshot>, report: &mut Report) -> Option<LogPosition> {
+        let manifests = self.manifests.as_ref()?;
+        let flush = self.control.flusher();
+        let written = async {
+            let mut target = manifest::Target::default();
+            if report.source_unfinished || snapshot.is_none() {
+                target.faults.push("the sources were not read to their end".to_owned());
+            }
+            if report.left_bytes > 0 {
+                target.faults.push(format!("{} bytes of files were not read in time", report.left_bytes));
+            }
+            target.faults.extend(self.missed());
+            target.snapshot = match snapshot {
+                Some(snapshot) => snapshot,
+                None => manifests.origins.snapshot().await?,
+            };
+            let written = manifests.keeper.lock().await.write(target).await?;
+            Ok::<_, buffer::Closed>((written, flush.flush().await?))
+        };
+        match tokio::time::timeout(MANIFEST_WRITE_MAX, written).await {
+            Ok(Ok((written, end))) => {
+                report.manifests = written.iter().map(|one| one.message.clone()).collect();
+                Some(end)
+            }
+            Ok(Err(buffer::Closed)) | Err(_) => {
+                tracing::warn!("the manifest could not be written to the buffer in time");
+                None
+            }
+        }
+    }
+
+    /// What was missed of which no origin can tell.
+    fn missed(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let files = self.files.as_ref().map_or(0, |files| files.stats.missed_files.get());
+        if files > 0 {
+            faults.push(format!("{files} files were gone before they could be opened"));
+        }
+        let containers: u64 = self.docker.iter().map(|source| source.stats.missed()).sum();
+        if containers > 0 {
+            faults.push(format!("{containers} containers were gone or unreadable before any of their lines was read"));
+        }
+        faults
     }
 
     async fn why_a_source_ended(&mut self) -> Error {
@@ -504,6 +629,12 @@ async fn delivered(sinks: &[Handle], target: LogPosition) {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// A deadline that leaves a share of the time until `at`, but no more than `most`.
+fn keep_share(at: Instant, share: u32, most: Duration) -> Instant {
+    let left = at.saturating_duration_since(Instant::now());
+    at - (left / share).min(most)
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use super::LogPosition;
+use tokio::sync::oneshot;
+
 use super::queue::{Closed, Shared, lock};
 use super::sums::Sums;
+use super::{LogPosition, Snapshot};
 
 /// The buffer has failed for good; the process ends with 1 and the next start recovers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +60,11 @@ impl Control {
         SumsWatch(Arc::clone(&self.shared))
     }
 
+    /// A view of the origins that outlives this handle.
+    pub fn watch_origins(&self) -> OriginsWatch {
+        OriginsWatch(Arc::clone(&self.shared))
+    }
+
     /// Bytes on disk that hold something.
     pub fn used_bytes(&self) -> u64 {
         self.shared.used_bytes.load(Ordering::Relaxed)
@@ -102,6 +109,39 @@ impl Flusher {
         };
         self.0.want_sync();
         Ok(reached)
+    }
+}
+
+/// Asks the writer what origins there are, at any time.
+#[derive(Clone, Debug)]
+pub struct OriginsWatch(Arc<Shared>);
+
+impl OriginsWatch {
+    /// Whether any origin has ended and not retired.
+    pub fn has_ended(&self) -> bool {
+        self.0.ended_origins.load(Ordering::Relaxed) > 0
+    }
+
+    /// All origins as of now. The writer answers between two frames.
+    ///
+    /// # Errors
+    /// [`Closed`]: the buffer has stopped.
+    pub async fn snapshot(&self) -> Result<Snapshot, Closed> {
+        let (sender, answer) = oneshot::channel();
+        {
+            let mut waiting = lock(&self.0.waiting);
+            if waiting.closed {
+                return Err(Closed);
+            }
+            waiting.asked.push(sender);
+        }
+        self.0.work.notify_one();
+        let mut ended = self.0.ended.subscribe();
+        tokio::select! {
+            biased;
+            snapshot = answer => snapshot.map_err(|_| Closed),
+            _ = ended.wait_for(|ended| *ended) => Err(Closed),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl Detached {
             .unwrap_or_else(PoisonError::into_inner)
             .0;
         waiting.bytes = 0;
-        let taken = waiting.sections.drain(..).collect();
+        let taken = waiting.sections.drain(..).map(|queued| queued.section).collect();
         drop(waiting);
         self.shared.made_room();
         taken

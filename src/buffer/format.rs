@@ -183,30 +183,43 @@ pub fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 pub fn put_counters(out: &mut Vec<u8>, counters: &Counters) {
-    let Counters { lines, bytes, recorded_lines, filtered_lines, sampled_lines, records, routed } = counters;
+    let Counters { lines, bytes, recorded_lines, filtered_lines, sampled_lines, records, .. } = counters;
     for value in [lines, bytes, recorded_lines, filtered_lines, sampled_lines, records] {
         out.extend_from_slice(&value.to_le_bytes());
     }
-    out.push(routed.len() as u8);
-    for value in routed {
+    let Counters { gaps, gap_bytes, gap_kinds, routed, .. } = counters;
+    for value in [gaps, gap_bytes] {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+    out.extend_from_slice(&gap_kinds.to_le_bytes());
+    put_counts(out, routed);
+}
+
+/// One count for each sink, by route bit.
+fn put_counts(out: &mut Vec<u8>, counts: &[u64]) {
+    out.push(counts.len() as u8);
+    for value in counts {
         out.extend_from_slice(&value.to_le_bytes());
     }
 }
 
+fn take_counts(take: &mut Take<'_>) -> Option<Vec<u64>> {
+    (0..take.u8()?).map(|_| take.u64()).collect()
+}
+
 pub fn take_counters(take: &mut Take<'_>) -> Option<Counters> {
-    let mut counters = Counters {
+    Some(Counters {
         lines: take.u64()?,
         bytes: take.u64()?,
         recorded_lines: take.u64()?,
         filtered_lines: take.u64()?,
         sampled_lines: take.u64()?,
         records: take.u64()?,
-        routed: Vec::new(),
-    };
-    for _ in 0..take.u8()? {
-        counters.routed.push(take.u64()?);
-    }
-    Some(counters)
+        gaps: take.u64()?,
+        gap_bytes: take.u64()?,
+        gap_kinds: take.u32()?,
+        routed: take_counts(take)?,
+    })
 }
 
 /// A live origin as the table of a segment has it.
@@ -226,6 +239,8 @@ pub struct RetiredSum {
     pub run_id: String,
     pub origins: u64,
     pub counters: Counters,
+    /// Records of them that went to the dead letters of each sink, by route bit.
+    pub dead_lettered: Vec<u64>,
 }
 
 /// The first frame of a segment: all that a start needs.
@@ -249,6 +264,7 @@ impl Table {
             put_blob(out, sum.run_id.as_bytes());
             out.extend_from_slice(&sum.origins.to_le_bytes());
             put_counters(out, &sum.counters);
+            put_counts(out, &sum.dead_lettered);
         }
         out.extend_from_slice(&(self.origins.len() as u32).to_le_bytes());
         for origin in &self.origins {
@@ -269,7 +285,12 @@ impl Table {
         }
         for _ in 0..take.u32()? {
             let run_id = String::from_utf8(take.blob()?.to_vec()).ok()?;
-            table.retired.push(RetiredSum { run_id, origins: take.u64()?, counters: take_counters(&mut take)? });
+            table.retired.push(RetiredSum {
+                run_id,
+                origins: take.u64()?,
+                counters: take_counters(&mut take)?,
+                dead_lettered: take_counts(&mut take)?,
+            });
         }
         for _ in 0..take.u32()? {
             table.origins.push(TableOrigin {
@@ -310,9 +331,11 @@ pub fn put_data(out: &mut Vec<u8>, index: u32, section: &super::Section) {
     put_blob(out, &section.records.bytes);
 }
 
-pub fn put_retire(out: &mut Vec<u8>, index: u32) {
+/// `dead_lettered`: its records in the dead letters of each sink, by route bit.
+pub fn put_retire(out: &mut Vec<u8>, index: u32, dead_lettered: &[u64]) {
     out.push(SECTION_RETIRE);
     out.extend_from_slice(&index.to_le_bytes());
+    put_counts(out, dead_lettered);
 }
 
 /// A section read back; slices borrow from the frame.
@@ -320,7 +343,7 @@ pub fn put_retire(out: &mut Vec<u8>, index: u32) {
 pub enum SectionRef<'a> {
     Define { index: u32, id: OriginId, descriptor: &'a [u8], constants: &'a [u8] },
     Data(DataRef<'a>),
-    Retire { index: u32 },
+    Retire { index: u32, dead_lettered: Vec<u64> },
 }
 
 /// Records of one origin, read back.
@@ -362,7 +385,7 @@ pub fn take_section<'a>(take: &mut Take<'a>) -> Option<SectionRef<'a>> {
                 records,
             })
         }
-        SECTION_RETIRE => SectionRef::Retire { index: take.u32()? },
+        SECTION_RETIRE => SectionRef::Retire { index: take.u32()?, dead_lettered: take_counts(take)? },
         _ => return None,
     })
 }
@@ -375,7 +398,12 @@ mod tests {
         let counters = Counters { lines: 5, routed: vec![1, 2], ..Counters::default() };
         Table {
             sinks: vec!["a".into(), String::new()],
-            retired: vec![RetiredSum { run_id: "42".into(), origins: 3, counters: counters.clone() }],
+            retired: vec![RetiredSum {
+                run_id: "42".into(),
+                origins: 3,
+                counters: counters.clone(),
+                dead_lettered: vec![4],
+            }],
             origins: vec![TableOrigin {
                 id: OriginId([7; 16]),
                 descriptor: b"d".to_vec(),

@@ -14,7 +14,7 @@
 //! data    = section …                                                              (kind 2)
 //! section = 1 define: index u32, origin [16], descriptor, constants
 //!         | 2 data:   index u32, flags u8, position, counters, first Seq u64, base u64, count u32, records
-//!         | 3 retire: index u32
+//!         | 3 retire: index u32, dead letters of each sink
 //! record  = time i64  EventID [16]  begin u32  extent u32  route u32  len u32  JSON members                      40 + len
 //! ```
 //!
@@ -64,12 +64,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::record::Counters;
+use crate::record::{Counters, OriginId};
 
-pub use control::{Control, Fatal, Flusher, SumsWatch};
+pub use control::{Control, Fatal, Flusher, OriginsWatch, SumsWatch};
 pub use cursor::{Cursor, CursorFile, CursorState};
-pub use queue::{Appender, Closed, QUEUE_MAX_BYTES};
-pub use reader::{Frame, ReadOrigin, Reader, SectionView};
+pub use format::RetiredSum;
+pub use queue::{Appender, Closed, QUEUE_MAX_BYTES, Retirement};
+pub use reader::{Behind, Frame, ReadOrigin, Reader, SectionView};
 pub use recovery::{OpenError, open};
 pub use section::{OriginInfo, Records, Section};
 pub use sums::Sums;
@@ -125,6 +126,17 @@ pub struct LiveOrigin {
     pub position: Vec<u8>,
     pub counters: Counters,
     pub ended: bool,
+}
+
+/// All origins of the log at one moment, for manifests.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// End of the log at that moment: the counters are of what stands before it.
+    pub at: LogPosition,
+    pub live: Vec<LiveOrigin>,
+    /// Those of `live` that have ended and that every sink has passed.
+    pub passed: Vec<OriginId>,
+    pub retired: Vec<RetiredSum>,
 }
 
 /// What recovery found.

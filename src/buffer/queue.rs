@@ -4,13 +4,17 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
-use super::{FILES_PAUSE_PERCENT, LogPosition, Section};
+use super::{FILES_PAUSE_PERCENT, LogPosition, Section, Snapshot};
+use crate::record::OriginId;
 
 /// Most bytes of sections that wait for the writer. At the bound `append` waits: file reading pauses,
 /// and the engine's streams are read no further.
 pub const QUEUE_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of a retirement in a frame, at most: 32 counts and some.
+const RETIREMENT_BYTES: usize = 300;
 
 /// The buffer has stopped and takes nothing more: it was closed, or its disk failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,16 +30,40 @@ pub struct Progress {
     pub synced: LogPosition,
 }
 
+/// An origin that is done with: it has ended, every sink has passed it, and the section that it comes with holds its
+/// manifest record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retirement {
+    pub origin: OriginId,
+    /// Its records in the dead letters of each sink, by route bit.
+    pub dead_lettered: Vec<u64>,
+}
+
+/// A section, and the origins that retire by the same write.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub section: Section,
+    pub retire: Vec<Retirement>,
+}
+
+impl Queued {
+    pub fn weight(&self) -> usize {
+        self.section.weight() + self.retire.len() * RETIREMENT_BYTES
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    pub sections: VecDeque<Section>,
+    pub sections: VecDeque<Queued>,
+    /// Who waits for a [`Snapshot`].
+    pub asked: Vec<oneshot::Sender<Snapshot>>,
     pub bytes: usize,
     /// Sections ever queued.
     pub queued: u64,
     /// Nothing more is taken; the writer ends when the queue is empty, or at once where `abandon` is set.
     pub closed: bool,
     pub abandon: bool,
-    /// A cursor moved: segments may be free to delete, origins to retire.
+    /// A cursor moved: segments may be free to delete.
     pub cursor_moved: bool,
 }
 
@@ -60,6 +88,8 @@ pub(super) struct Shared {
     pub disk_full: AtomicBool,
     /// Acknowledged position of each sink, by route bit.
     pub cursors: Mutex<Vec<LogPosition>>,
+    /// Live origins that have ended: they wait for their manifest.
+    pub ended_origins: AtomicU64,
     /// What each source added to the log since the start.
     pub sums: Mutex<super::sums::Sums>,
     /// Set by a reader that has read all that is synced.
@@ -87,6 +117,7 @@ impl Shared {
             max_bytes,
             disk_full: AtomicBool::new(false),
             cursors: Mutex::new(cursors),
+            ended_origins: AtomicU64::new(0),
             sums: Mutex::default(),
             sync_wanted: Mutex::new(false),
             sync_work: Condvar::new(),
@@ -141,15 +172,23 @@ impl Appender {
     /// # Errors
     /// [`Closed`]: the section was not taken, its lines will be read again after the next start.
     pub async fn append(&self, section: Section) -> Result<(), Closed> {
-        let mut section = section;
+        self.append_retiring(section, Vec::new()).await
+    }
+
+    /// Like [`Appender::append`]; the same write retires these origins.
+    ///
+    /// # Errors
+    /// [`Closed`]: neither was done.
+    pub async fn append_retiring(&self, section: Section, retire: Vec<Retirement>) -> Result<(), Closed> {
+        let mut queued = Queued { section, retire };
         loop {
             let room = self.shared.room_async.notified();
             tokio::pin!(room);
             // Listens before looking, so that room made in between is not missed.
             room.as_mut().enable();
-            match self.try_append(section)? {
+            match self.try_append(queued)? {
                 None => return Ok(()),
-                Some(back) => section = back,
+                Some(back) => queued = back,
             }
             room.await;
         }
@@ -164,24 +203,24 @@ impl Appender {
         while !waiting.closed && waiting.bytes >= QUEUE_MAX_BYTES {
             waiting = self.shared.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        self.push(&mut waiting, section)
+        self.push(&mut waiting, Queued { section, retire: Vec::new() })
     }
 
-    fn try_append(&self, section: Section) -> Result<Option<Section>, Closed> {
+    fn try_append(&self, queued: Queued) -> Result<Option<Queued>, Closed> {
         let mut waiting = lock(&self.shared.waiting);
         if !waiting.closed && waiting.bytes >= QUEUE_MAX_BYTES {
-            return Ok(Some(section));
+            return Ok(Some(queued));
         }
-        self.push(&mut waiting, section).map(|()| None)
+        self.push(&mut waiting, queued).map(|()| None)
     }
 
-    fn push(&self, waiting: &mut Waiting, section: Section) -> Result<(), Closed> {
+    fn push(&self, waiting: &mut Waiting, queued: Queued) -> Result<(), Closed> {
         if waiting.closed {
             return Err(Closed);
         }
-        waiting.bytes += section.weight();
+        waiting.bytes += queued.weight();
         waiting.queued += 1;
-        waiting.sections.push_back(section);
+        waiting.sections.push_back(queued);
         self.shared.work.notify_one();
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! One sink's way through the log: frame after frame, never past what is synced.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -168,6 +170,50 @@ pub struct Reader {
     damaged_bytes: u64,
 }
 
+/// Counts what lies behind a cursor of one sink.
+#[derive(Clone, Debug)]
+pub struct Behind {
+    shared: Arc<Shared>,
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    name: String,
+    bit: usize,
+}
+
+impl Behind {
+    /// Records of each origin from `cursor` up to `target`, as far as they are synced. False where `until` passed before
+    /// all were counted: then there are more. Reads the disk: not for a thread of the runtime.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub fn count(
+        &self,
+        cursor: Cursor,
+        target: LogPosition,
+        until: Instant,
+    ) -> Result<(HashMap<OriginId, u64>, bool), ReadError> {
+        let mut counts = HashMap::new();
+        let (shared, storage) = (Arc::clone(&self.shared), Arc::clone(&self.storage));
+        let mut reader = Reader::new(shared, storage, &self.dir, &self.name, self.bit, cursor);
+        let mut memory = Vec::new();
+        while reader.at < target {
+            if Instant::now() >= until {
+                return Ok((counts, false));
+            }
+            match reader.try_next(memory)? {
+                Ok(mut frame) if frame.at < target => {
+                    while let Some(record) = frame.next_record() {
+                        *counts.entry(record.origin.id).or_default() += 1;
+                    }
+                    memory = frame.into_bytes();
+                }
+                _ => break,
+            }
+        }
+        Ok((counts, true))
+    }
+}
+
 impl Reader {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -188,6 +234,17 @@ impl Reader {
             skip: cursor.record,
             open: None,
             damaged_bytes: 0,
+        }
+    }
+
+    /// What is needed to count the records behind a cursor of this sink, while it reads on.
+    pub fn behind(&self) -> Behind {
+        Behind {
+            shared: Arc::clone(&self.shared),
+            storage: Arc::clone(&self.storage),
+            dir: self.dir.clone(),
+            name: self.name.clone(),
+            bit: self.bit,
         }
     }
 

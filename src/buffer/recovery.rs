@@ -144,6 +144,8 @@ fn open_cursor(
         state.cursor = start;
         state.dead_lettered.clear();
     }
+    // The dead letters of an origin that has retired stand in the sums of its run.
+    state.dead_lettered.retain(|id, _| found.live.contains_key(id));
     file.write(&state)?;
     file.sync()?;
     Ok((file, state))
@@ -174,6 +176,7 @@ fn remap_routes(found: &mut Found, sinks: &[String]) {
     }
     for sum in &mut found.retired {
         remap(&mut sum.counters.routed);
+        remap(&mut sum.dead_lettered);
     }
 }
 
@@ -418,9 +421,9 @@ fn replay_frame(found: &mut Found, payload: &[u8], indexes: &mut HashMap<u32, Or
                     live.last = end;
                 }
             }
-            Some(format::SectionRef::Retire { index }) => {
+            Some(format::SectionRef::Retire { index, dead_lettered }) => {
                 if let Some(live) = indexes.get(&index).and_then(|id| found.live.remove(id)) {
-                    add_retired(&mut found.retired, &live.info.constants, &live.counters);
+                    add_retired(&mut found.retired, &live.info.constants, &live.counters, &dead_lettered);
                 }
             }
             None => break,

@@ -289,13 +289,33 @@ async fn an_ended_origin_retires_once_every_sink_has_it() {
     while buffer.readers[0].position() < end {
         buffer.readers[0].next(Vec::new()).await.expect("frame");
     }
+    let origins = buffer.control.watch_origins();
+    assert!(origins.has_ended());
+    assert_eq!(origins.snapshot().await.expect("snapshot").passed, []);
     buffer.readers[0].acknowledge(end);
-    buffer.appender.append(section(&two, &mut other, 1, &payloads(1..2))).await.expect("append");
+    let snapshot = origins.snapshot().await.expect("snapshot");
+    assert_eq!((snapshot.at, snapshot.live.len()), (end, 2));
+    assert_eq!(snapshot.passed, [one.id]);
+    let retire = vec![Retirement { origin: one.id, dead_lettered: vec![2] }];
+    let with_it = section(&two, &mut other, 1, &payloads(1..2));
+    buffer.appender.append_retiring(with_it, retire).await.expect("append");
     buffer.control.flush().await.expect("flush");
+    let check = |snapshot: Snapshot| {
+        let live: Vec<OriginId> = snapshot.live.iter().map(|o| o.info.id).collect();
+        assert_eq!(live, [two.id]);
+        let [sum] = snapshot.retired.as_slice() else { panic!("{:?}", snapshot.retired) };
+        assert_eq!((sum.origins, &sum.counters, &sum.dead_lettered), (1, &counters, &vec![2]));
+    };
+    check(origins.snapshot().await.expect("snapshot"));
+    assert!(!origins.has_ended());
     buffer.control.close(false);
-    let (buffer, _) = open_at(dir.path(), &["a"]);
-    let live: Vec<OriginId> = buffer.recovered.origins.iter().map(|o| o.info.id).collect();
-    assert_eq!(live, [two.id]);
+    assert!(origins.snapshot().await.is_err());
+    // Once from the frame that retired it, and once from the table of the segment that the first start began.
+    for _ in 0..2 {
+        let (buffer, _) = open_at(dir.path(), &["a"]);
+        check(buffer.control.watch_origins().snapshot().await.expect("snapshot"));
+        buffer.control.close(false);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! The one writer of the log: takes waiting sections into frames, rolls segments, deletes what every sink has, and
-//! retires origins.
+//! retires the origins that it is told to.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -11,11 +11,11 @@ use std::time::Duration;
 use super::format::{
     self, FRAME_HEADER_BYTES, FrameKind, RetiredSum, SEGMENT_HEADER_BYTES, SegmentHeader, Table, TableOrigin,
 };
-use super::queue::{Shared, lock};
+use super::queue::{Queued, Retirement, Shared, Waiting, lock};
 use super::storage::{Storage, StorageFile, is_full};
 use super::sums::add_difference;
 use super::sync::{SyncTarget, Tail, mark_synced, sync, sync_loop};
-use super::{Control, FRAME_TARGET_BYTES, LogPosition, OriginInfo, Section};
+use super::{Control, FRAME_TARGET_BYTES, LiveOrigin, LogPosition, OriginInfo, Section, Snapshot};
 use crate::record::{Constants, Counters, OriginId};
 
 /// How often a writer that waits for room looks again by itself.
@@ -92,6 +92,8 @@ pub(super) fn spawn(mut start: Start) -> io::Result<Control> {
         Err(error) if is_full(&error) => None,
         Err(error) => return Err(error),
     };
+    let ended = start.live.values().filter(|live| live.ended).count();
+    shared.ended_origins.store(ended as u64, Ordering::Relaxed);
     let interval = start.sync;
     let target = SyncTarget {
         file: None,
@@ -228,10 +230,11 @@ impl Writer {
     }
 
     /// Takes what waits, up to a frame; or learns that the end has come.
-    fn wait_for_work(&mut self) -> (Vec<Section>, Step) {
+    fn wait_for_work(&mut self) -> (Vec<Queued>, Step) {
         let shared = Arc::clone(&self.start.shared);
         let mut waiting = lock(&shared.waiting);
         loop {
+            self.answer(&mut waiting);
             if waiting.abandon {
                 return (Vec::new(), Step::Stop);
             }
@@ -246,10 +249,10 @@ impl Writer {
         let mut sections = Vec::new();
         let mut bytes = 0;
         while bytes < FRAME_TARGET_BYTES
-            && let Some(section) = waiting.sections.pop_front()
+            && let Some(queued) = waiting.sections.pop_front()
         {
-            bytes += section.weight();
-            sections.push(section);
+            bytes += queued.weight();
+            sections.push(queued);
         }
         waiting.bytes = waiting.bytes.saturating_sub(bytes);
         drop(waiting);
@@ -257,21 +260,45 @@ impl Writer {
         (sections, Step::GoOn)
     }
 
-    fn write_all(&mut self, sections: Vec<Section>) -> io::Result<Step> {
+    /// Tells who asked what origins there are.
+    fn answer(&self, waiting: &mut Waiting) {
+        if waiting.asked.is_empty() {
+            return;
+        }
+        let lowest = self.lowest_cursor();
+        let passed = |live: &Live| live.ended && lowest.is_some_and(|lowest| live.last <= lowest);
+        let live = |live: &Live| LiveOrigin {
+            info: Arc::clone(&live.info),
+            position: live.position.clone(),
+            counters: live.counters.clone(),
+            ended: live.ended,
+        };
+        let snapshot = Snapshot {
+            at: LogPosition { segment: self.start.segment, offset: self.offset },
+            live: self.start.live.values().map(live).collect(),
+            passed: self.start.live.iter().filter(|(_, live)| passed(live)).map(|(id, _)| *id).collect(),
+            retired: self.start.retired.clone(),
+        };
+        for asked in waiting.asked.drain(..) {
+            // Who asked may be gone by now.
+            let _ = asked.send(snapshot.clone());
+        }
+    }
+
+    fn write_all(&mut self, queued: Vec<Queued>) -> io::Result<Step> {
         self.delete_consumed()?;
-        let retire = self.to_retire();
-        if sections.is_empty() && retire.is_empty() {
+        if queued.is_empty() {
             return Ok(Step::GoOn);
         }
-        let estimate: usize = FRAME_HEADER_BYTES
-            + 16
-            + retire.len() * 8
-            + sections
-                .iter()
-                .map(|s| {
-                    s.weight() + s.origin.descriptor.len() + s.origin.constants.len() + s.counters.routed.len() * 8 + 64
-                })
-                .sum::<usize>();
+        let mut estimate = FRAME_HEADER_BYTES + 16;
+        let (mut sections, mut retire) = (Vec::with_capacity(queued.len()), Vec::new());
+        for one in queued {
+            let origin = &one.section.origin;
+            estimate += one.weight() + origin.descriptor.len() + origin.constants.len();
+            estimate += one.section.counters.routed.len() * 8 + 96;
+            sections.push(one.section);
+            retire.extend(one.retire);
+        }
         if self.offset + estimate as u64 > self.segment_len && self.roll()? == Step::Stop {
             return Ok(Step::Stop);
         }
@@ -282,7 +309,7 @@ impl Writer {
     }
 
     /// Encodes a frame into `self.frame`; returns the log position after it.
-    fn build_frame(&mut self, sections: &[Section], retire: &[OriginId]) -> LogPosition {
+    fn build_frame(&mut self, sections: &[Section], retire: &[Retirement]) -> LogPosition {
         let mut frame = std::mem::take(&mut self.frame);
         format::begin_frame(&mut frame);
         for section in sections {
@@ -310,9 +337,9 @@ impl Writer {
             });
             format::put_data(&mut frame, index, section);
         }
-        for id in retire {
-            if let Some(index) = self.start.live.get(id).and_then(|live| live.index) {
-                format::put_retire(&mut frame, index);
+        for Retirement { origin, dead_lettered } in retire {
+            if let Some(index) = self.start.live.get(origin).and_then(|live| live.index) {
+                format::put_retire(&mut frame, index, dead_lettered);
             }
         }
         let synced = self.tail.synced_sequence.load(Ordering::Acquire);
@@ -341,7 +368,7 @@ impl Writer {
     }
 
     /// The frame is in the file: its sections are the newest state, and readers may learn of it.
-    fn apply(&mut self, sections: Vec<Section>, retire: &[OriginId], end: LogPosition) {
+    fn apply(&mut self, sections: Vec<Section>, retire: &[Retirement], end: LogPosition) {
         self.written += sections.len() as u64;
         for section in sections {
             if let Some(live) = self.start.live.get_mut(&section.origin.id) {
@@ -349,15 +376,21 @@ impl Writer {
                     Constants::from_members(&live.info.constants).get("Source").unwrap_or_default().to_owned()
                 });
                 add_difference(&mut lock(&self.start.shared.sums), source, &live.counters, &section.counters);
+                if section.ended && !live.ended {
+                    self.start.shared.ended_origins.fetch_add(1, Ordering::Relaxed);
+                }
                 live.position = section.position;
                 live.counters = section.counters;
                 live.ended = section.ended;
                 live.last = end;
             }
         }
-        for id in retire {
-            if let Some(live) = self.start.live.remove(id) {
-                add_retired(&mut self.start.retired, &live.info.constants, &live.counters);
+        for Retirement { origin, dead_lettered } in retire {
+            if let Some(live) = self.start.live.remove(origin) {
+                if live.ended {
+                    self.start.shared.ended_origins.fetch_sub(1, Ordering::Relaxed);
+                }
+                add_retired(&mut self.start.retired, &live.info.constants, &live.counters, dead_lettered);
             }
         }
         self.offset = end.offset;
@@ -375,13 +408,6 @@ impl Writer {
         // Under its lock, or the syncer could miss the call between looking and waiting.
         drop(lock(&self.start.shared.sync_wanted));
         self.start.shared.sync_work.notify_all();
-    }
-
-    /// Origins that have ended and whose last section every sink has.
-    fn to_retire(&self) -> Vec<OriginId> {
-        let Some(lowest) = self.lowest_cursor() else { return Vec::new() };
-        let done = |live: &Live| live.ended && live.last <= lowest;
-        self.start.live.iter().filter(|(_, live)| done(live)).map(|(id, _)| *id).collect()
     }
 
     fn lowest_cursor(&self) -> Option<LogPosition> {
@@ -457,6 +483,7 @@ impl Writer {
     /// Waits for a cursor to move, for a while at most.
     fn wait_for_room(&self) -> Step {
         let mut waiting = lock(&self.start.shared.waiting);
+        self.answer(&mut waiting);
         if !waiting.abandon && !std::mem::take(&mut waiting.cursor_moved) {
             let work = &self.start.shared.work;
             waiting = work.wait_timeout(waiting, ROOM_POLL).unwrap_or_else(PoisonError::into_inner).0;
@@ -499,7 +526,7 @@ impl Writer {
 }
 
 /// Adds an origin's counters to the sums of its run.
-pub(super) fn add_retired(retired: &mut Vec<RetiredSum>, constants: &[u8], counters: &Counters) {
+pub(super) fn add_retired(retired: &mut Vec<RetiredSum>, constants: &[u8], counters: &Counters, dead_lettered: &[u64]) {
     let constants = Constants::from_members(constants);
     let run_id = constants.run_id();
     if !retired.iter().any(|sum| sum.run_id == run_id) {
@@ -508,6 +535,12 @@ pub(super) fn add_retired(retired: &mut Vec<RetiredSum>, constants: &[u8], count
     if let Some(sum) = retired.iter_mut().find(|sum| sum.run_id == run_id) {
         sum.origins += 1;
         sum.counters.add(counters);
+        if sum.dead_lettered.len() < dead_lettered.len() {
+            sum.dead_lettered.resize(dead_lettered.len(), 0);
+        }
+        for (all, one) in sum.dead_lettered.iter_mut().zip(dead_lettered) {
+            *all += one;
+        }
     }
 }
 

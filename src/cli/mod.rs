@@ -138,6 +138,7 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         docker: config.docker.clone(),
         stdin: None,
         sinks: config.sinks.clone(),
+        manifests: true,
     }
 }
 

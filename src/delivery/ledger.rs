@@ -1,5 +1,6 @@
 //! The durable side of a sink: its cursor file, shared by the loop and its attempts.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -86,6 +87,12 @@ impl Ledger {
         inner.write()?;
         inner.unsynced.get_or_insert_with(Instant::now);
         Ok(())
+    }
+
+    /// The cursor, and the dead letters by origin that belong to it.
+    pub fn state(&self) -> (Cursor, HashMap<OriginId, u64>) {
+        let inner = self.lock();
+        (inner.state.cursor, inner.state.dead_lettered.clone())
     }
 
     /// When what was written is to be synced, see [`Ledger::sync`]; `None`: all is.

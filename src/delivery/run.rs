@@ -1,6 +1,6 @@
 //! The loop of one sink: fill, send, advance.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use super::attempt::{Drain, Shared, Streak, deliver};
 use super::batch::{Filling, Load};
 use super::decision::Protocol;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Stats};
-use crate::buffer::{Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
+use crate::buffer::{Behind, Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
 use crate::record::{OriginId, RECORD_MAX_BYTES};
 use crate::sink::{self, RecordView, Sink};
 
@@ -89,9 +89,40 @@ pub struct Handle {
     /// Everything before this place is accepted or dead-lettered.
     pub progress: watch::Receiver<LogPosition>,
     drain: Arc<Drain>,
+    shared: Arc<Shared>,
+    behind: Behind,
+}
+
+/// Where a sink stands with each origin.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    pub dead_lettered: HashMap<OriginId, u64>,
+    /// Records up to the target that are not accepted yet.
+    pub buffered: HashMap<OriginId, u64>,
+    /// False: there are more, and no time to count them.
+    pub counted: bool,
 }
 
 impl Handle {
+    /// Where the sink stands with each origin, of what lies before `target`. Counting takes [`COUNT_MAX`] at most.
+    pub async fn standing(&self, target: LogPosition) -> Standing {
+        let (cursor, dead_lettered) = self.shared.ledger.state();
+        if cursor.at >= target {
+            return Standing { dead_lettered, buffered: HashMap::new(), counted: true };
+        }
+        let behind = self.behind.clone();
+        let until = std::time::Instant::now() + COUNT_MAX;
+        let counted = tokio::task::spawn_blocking(move || behind.count(cursor, target, until)).await;
+        match counted {
+            Ok(Ok((buffered, counted))) => Standing { dead_lettered, buffered, counted },
+            Ok(Err(error)) => {
+                tracing::error!(sink = %self.name, %error, "what is left in the buffer cannot be counted");
+                Standing { dead_lettered, ..Standing::default() }
+            }
+            Err(_) => Standing { dead_lettered, ..Standing::default() },
+        }
+    }
+
     /// Someone waits for the sink to have everything: attempts that wait are made now.
     pub fn begin_drain(&self) {
         self.drain.begin();
@@ -151,6 +182,8 @@ impl Delivery {
             stats: Arc::clone(&self.shared.stats),
             progress: self.progress.subscribe(),
             drain: Arc::clone(&self.shared.drain),
+            shared: Arc::clone(&self.shared),
+            behind: self.reader.behind(),
         }
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::buffer::section::{RecordHeader, SECTION_TARGET_BYTES};
 use crate::buffer::{OriginInfo, Records, Section};
-use crate::record::{Constants, Counters, EventId, Nanos, RouteBits};
+use crate::record::{Constants, Counters, EventId, GapKind, Nanos, RouteBits};
 
 use encode::{Columns, Exception};
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
@@ -72,8 +72,9 @@ pub struct Ingest {
     records: Records,
     /// Bytes of the records of the last section: the next one begins with so much room.
     last_bytes: usize,
-    /// Lines at the start of the section under way.
+    /// Lines and gaps at the start of the section under way.
     section_lines: u64,
+    section_gaps: u64,
 }
 
 impl Ingest {
@@ -95,6 +96,7 @@ impl Ingest {
             base: position,
             first_seq: counters.records + 1,
             section_lines: counters.lines,
+            section_gaps: counters.gaps,
             counters,
             records: Records::default(),
             last_bytes: 0,
@@ -128,6 +130,11 @@ impl Ingest {
         self.framer.reset();
     }
 
+    /// Notes that lines of the stream are missing; `bytes` is 0 where nobody knows how many.
+    pub fn count_gap(&mut self, kind: GapKind, bytes: u64) {
+        self.counters.count_gap(kind, bytes);
+    }
+
     /// Takes complete groups of lines from the front of `window`, which begins at [`Ingest::position`].
     pub fn feed(&mut self, window: &[u8], times: &dyn Times, flush: Flush) -> Fed {
         let mut consumed = 0;
@@ -148,7 +155,8 @@ impl Ingest {
     /// Closes the section under way. `position` is the source's own encoding of where it goes on.
     /// `None` where nothing was consumed since the last one and the origin has not `ended`.
     pub fn section(&mut self, position: Vec<u8>, ended: bool) -> Option<Section> {
-        if self.counters.lines == self.section_lines && !ended {
+        let is_same = self.counters.lines == self.section_lines && self.counters.gaps == self.section_gaps;
+        if is_same && !ended {
             return None;
         }
         let section = Section {
@@ -164,6 +172,7 @@ impl Ingest {
         self.base = self.position;
         self.first_seq = self.counters.records + 1;
         self.section_lines = self.counters.lines;
+        self.section_gaps = self.counters.gaps;
         Some(section)
     }
 

@@ -38,6 +38,8 @@ pub struct SinkReport {
 pub struct Report {
     pub sources: Sums,
     pub sinks: Vec<SinkReport>,
+    /// The manifest of each run, in one sentence.
+    pub manifests: Vec<String>,
     /// Bytes that sources knew of and could not take up before the deadline; they are read by the next start.
     pub left_bytes: u64,
     /// Lines of containers that may be missing: what and why.
@@ -103,6 +105,9 @@ impl Report {
             if let Some(fault) = sink.fault.as_ref().filter(|_| sink.unfinished) {
                 let _ = writeln!(out, "{}: {fault}", sink.name);
             }
+        }
+        for manifest in &self.manifests {
+            let _ = writeln!(out, "manifest: {manifest}");
         }
         for gap in &self.gaps {
             let _ = writeln!(out, "gap: {gap}");

@@ -103,6 +103,10 @@ impl StateDir {
         self.dir.join("cursors")
     }
 
+    pub fn manifests(&self) -> PathBuf {
+        self.dir.join("manifests")
+    }
+
     pub fn dead_letters(&self) -> PathBuf {
         self.dir.join("dead-letters")
     }

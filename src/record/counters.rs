@@ -15,8 +15,49 @@ pub struct Counters {
     pub sampled_lines: u64,
     /// Records, each part one: the last Seq.
     pub records: u64,
+    /// Times that lines are known to be missing, for example in a file that was truncated unread.
+    pub gaps: u64,
+    /// Bytes that are known to be missing; a gap whose size nobody knows adds none.
+    pub gap_bytes: u64,
+    /// Kinds of these gaps: a set of [`GapKind`] bits.
+    pub gap_kinds: u32,
     /// Records routed to each sink, by route bit. Shorter than the number of sinks: the rest is 0.
     pub routed: Vec<u64>,
+}
+
+/// Why lines of an origin are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapKind {
+    /// A file was truncated, overwritten or deleted before it was read.
+    Truncated,
+    /// A container was removed before its log was read to the end.
+    Gone,
+    /// The engine had rotated its log away.
+    Rotated,
+    /// The engine does not hand out the log.
+    Unreadable,
+    /// The engine broke the log off.
+    BrokenOff,
+}
+
+impl GapKind {
+    const ALL: [GapKind; 5] =
+        [GapKind::Truncated, GapKind::Gone, GapKind::Rotated, GapKind::Unreadable, GapKind::BrokenOff];
+
+    /// Its word in manifests.
+    pub fn word(self) -> &'static str {
+        match self {
+            GapKind::Truncated => "truncated",
+            GapKind::Gone => "gone",
+            GapKind::Rotated => "rotated",
+            GapKind::Unreadable => "unreadable",
+            GapKind::BrokenOff => "broken_off",
+        }
+    }
+
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
 }
 
 impl Counters {
@@ -38,6 +79,18 @@ impl Counters {
         }
     }
 
+    /// Notes that lines are missing; `bytes` is 0 where nobody knows how many.
+    pub fn count_gap(&mut self, kind: GapKind, bytes: u64) {
+        self.gaps += 1;
+        self.gap_bytes += bytes;
+        self.gap_kinds |= kind.bit();
+    }
+
+    /// The kinds of gaps, as words.
+    pub fn gap_words(&self) -> Vec<&'static str> {
+        GapKind::ALL.iter().filter(|kind| self.gap_kinds & kind.bit() != 0).map(|kind| kind.word()).collect()
+    }
+
     /// What was added since an earlier state of the same origin.
     #[must_use]
     pub fn since(&self, before: &Counters) -> Counters {
@@ -49,6 +102,9 @@ impl Counters {
             filtered_lines: self.filtered_lines.saturating_sub(before.filtered_lines),
             sampled_lines: self.sampled_lines.saturating_sub(before.sampled_lines),
             records: self.records.saturating_sub(before.records),
+            gaps: self.gaps.saturating_sub(before.gaps),
+            gap_bytes: self.gap_bytes.saturating_sub(before.gap_bytes),
+            gap_kinds: self.gap_kinds & !before.gap_kinds,
             routed,
         }
     }
@@ -61,6 +117,9 @@ impl Counters {
         self.filtered_lines += other.filtered_lines;
         self.sampled_lines += other.sampled_lines;
         self.records += other.records;
+        self.gaps += other.gaps;
+        self.gap_bytes += other.gap_bytes;
+        self.gap_kinds |= other.gap_kinds;
         if self.routed.len() < other.routed.len() {
             self.routed.resize(other.routed.len(), 0);
         }

@@ -9,7 +9,7 @@ pub mod rule;
 pub mod time;
 
 pub use constants::Constants;
-pub use counters::Counters;
+pub use counters::{Counters, GapKind};
 pub use id::{EventId, OriginId};
 pub use rule::Rule;
 pub use time::Nanos;

@@ -216,10 +216,10 @@ impl Containers {
 
     /// Ends the origins of earlier runs whose container the engine no longer has, or that is no longer selected.
     async fn end_unlisted(&mut self, engine: &Engine) -> Result<(), Error> {
-        for (id, origins) in std::mem::take(&mut self.live) {
+        for (id, mut origins) in std::mem::take(&mut self.live) {
             if !matches!(self.known.get(&id), Some(Known::Left)) {
                 match engine.inspect(&id).await {
-                    Ok(None) => self.note_gone(&id, &origins),
+                    Ok(None) => self.note_gone(&id, &mut origins),
                     Ok(Some(_)) | Err(_) => {
                         self.live.insert(id, origins);
                         continue;
@@ -235,8 +235,8 @@ impl Containers {
         Ok(())
     }
 
-    fn note_gone(&self, id: &str, origins: &[LiveOrigin]) {
-        for origin in origins.iter().filter(|origin| !origin.ended) {
+    fn note_gone(&self, id: &str, origins: &mut [LiveOrigin]) {
+        for origin in origins.iter_mut().filter(|origin| !origin.ended) {
             let position = Position::decode(&origin.position).unwrap_or_default();
             if position.at_end {
                 continue;
@@ -249,6 +249,7 @@ impl Containers {
                 after = after.map(time::rfc3339),
                 "the container was removed while nobody listened: lines may be missing"
             );
+            origin.counters.count_gap(GapReason::Gone.kind(), 0);
             let gap = Gap { container: id.to_owned(), name: String::new(), stream, reason: GapReason::Gone, after };
             self.shared.stats.add_gap(gap);
         }
@@ -315,6 +316,7 @@ impl Containers {
         let (container, name) = (candidate.id.clone(), candidate.name.clone());
         let gap = Gap { container, name, stream: None, reason: GapReason::Gone, after: None };
         self.shared.stats.add_gap(gap);
+        self.shared.stats.add_missed();
     }
 
     async fn on_event(&mut self, event: EventMessage) -> Result<(), Error> {

@@ -133,7 +133,7 @@ impl Reader {
                 Next::Idle(life) => self.idle(life).await?,
                 Next::Gone => {
                     if self.unread && !self.tracks.are_at_end() && !self.unreadable {
-                        self.tracks.gap(None, GapReason::Gone);
+                        self.tracks.gap(GapReason::Gone);
                     }
                     self.tracks.end();
                     return self.append_all().await;
@@ -329,7 +329,7 @@ impl Reader {
         let place = Some(self.tracks.consumed());
         if self.damaged_at != place {
             self.damaged_at = place;
-            self.tracks.gap(None, GapReason::BrokenOff);
+            self.tracks.gap(GapReason::BrokenOff);
         }
         ReadEnd::Failed(EngineError::Unreachable(damage.to_string()))
     }
@@ -463,7 +463,7 @@ impl Reader {
         if !self.unreadable {
             self.unreadable = true;
             tracing::warn!(id = self.id, %error, "the engine does not give the container's log");
-            self.tracks.gap(None, GapReason::Unreadable);
+            self.tracks.gap(GapReason::Unreadable);
         }
         self.refusals = 0;
         let life = match self.engine.inspect(&self.id).await {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::frame::Stream;
-use crate::record::Nanos;
+use crate::record::{GapKind, Nanos};
 
 /// Most gaps that are kept one by one; further ones are only counted.
 pub const GAPS_MAX: usize = 1_000;
@@ -20,6 +20,18 @@ pub enum GapReason {
     Unreadable,
     /// The engine broke the log off in the middle.
     BrokenOff,
+}
+
+impl GapReason {
+    /// The kind that counters and manifests know.
+    pub fn kind(self) -> GapKind {
+        match self {
+            GapReason::Rotated => GapKind::Rotated,
+            GapReason::Gone => GapKind::Gone,
+            GapReason::Unreadable => GapKind::Unreadable,
+            GapReason::BrokenOff => GapKind::BrokenOff,
+        }
+    }
 }
 
 /// Lines that may be missing.
@@ -42,6 +54,7 @@ pub struct Stats {
     pub(super) following: AtomicU64,
     pub(super) read_bytes: AtomicU64,
     pub(super) reconnects: AtomicU64,
+    missed: AtomicU64,
     gaps_total: AtomicU64,
     gaps: Mutex<Vec<Gap>>,
 }
@@ -70,6 +83,15 @@ impl Stats {
     /// Readings that were begun again after they broke off or had to be let go.
     pub fn reconnects(&self) -> u64 {
         self.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// Gaps that no origin's counters hold: containers that were gone or unreadable before any line of them was read.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_missed(&self) {
+        self.missed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Gaps so far, and the first [`GAPS_MAX`] of them.

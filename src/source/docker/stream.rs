@@ -10,7 +10,7 @@ use super::position::{self, Anchor, Finder, Found, Position};
 use crate::buffer::section::Records;
 use crate::buffer::{OriginInfo, Section};
 use crate::ingest::{Fed, Flush, GROUP_QUIET, Ingest, Times};
-use crate::record::{Counters, Nanos};
+use crate::record::{Counters, GapKind, Nanos};
 
 /// An empty window keeps no more memory than this, in bytes: most containers are quiet most of the time.
 const KEPT_BYTES: usize = 16 * 1024;
@@ -207,6 +207,11 @@ impl Track {
         self.marks.entries.push_back(Mark { begin: self.read_end(), time, nth, hash });
         self.window.extend_from_slice(bytes);
         self.unfed += bytes.len();
+    }
+
+    /// Notes that lines are missing; it stands in the log with the next section.
+    pub(super) fn count_gap(&mut self, kind: GapKind) {
+        self.ingest.count_gap(kind, 0);
     }
 
     /// Lets ingest consume what it can of the window.

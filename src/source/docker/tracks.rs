@@ -192,8 +192,9 @@ impl Tracks {
     fn begin_after_gap(&mut self, stream: Stream) -> Result<(), Error> {
         let Some(track) = self.get(stream) else { return Ok(()) };
         let (old, known) = (track.begin(), track.is_known());
-        self.gap(Some(stream), GapReason::Rotated);
-        let (begin, constants) = self.new_origin(stream, old.position.after_gap())?;
+        self.say_gap(Some(stream), GapReason::Rotated);
+        let (mut begin, constants) = self.new_origin(stream, old.position.after_gap())?;
+        begin.counters.count_gap(GapReason::Rotated.kind(), 0);
         if known {
             self.outbox.push_back(old.section(true));
         }
@@ -205,8 +206,17 @@ impl Tracks {
         Ok(())
     }
 
+    /// Lines of the container may be missing, of whichever stream: counted with the first that there is.
+    pub(super) fn gap(&mut self, reason: GapReason) {
+        self.say_gap(None, reason);
+        match self.stdout.as_mut().or(self.stderr.as_mut()) {
+            Some(track) => track.count_gap(reason.kind()),
+            None => self.shared.stats.add_missed(),
+        }
+    }
+
     /// Notes that lines may be missing, and says so.
-    pub(super) fn gap(&self, stream: Option<Stream>, reason: GapReason) {
+    fn say_gap(&self, stream: Option<Stream>, reason: GapReason) {
         let last = self.each().filter_map(|track| track.position().anchor).map(|anchor| anchor.time).max();
         let own = stream.and_then(|stream| self.get(stream)).and_then(|track| track.position().anchor);
         let after = own.map(|anchor| anchor.time).or(last);
@@ -286,8 +296,9 @@ impl Tracks {
     pub(super) fn end(&mut self) {
         self.feed_all(Flush::All);
         for track in [self.stdout.take(), self.stderr.take()].into_iter().flatten() {
-            if track.is_known() {
-                self.outbox.push_back(track.begin().section(true));
+            let begin = track.begin();
+            if track.is_known() || begin.counters.gaps > 0 {
+                self.outbox.push_back(begin.section(true));
             }
         }
     }

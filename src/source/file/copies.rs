@@ -301,6 +301,7 @@ impl Engine {
                 "file was truncated or rewritten before it was read to its end; these bytes are lost"
             );
         }
+        tail.count_gap(unread);
         tail.end(&self.desk)?;
         self.roster.remove(id);
         Ok(())

@@ -13,7 +13,7 @@ use super::roster::TailId;
 use crate::buffer::Closed;
 use crate::buffer::section::OriginInfo;
 use crate::ingest::{Flush, Ingest, Times};
-use crate::record::{Nanos, time};
+use crate::record::{GapKind, Nanos, time};
 use crate::source::READ_BYTES;
 use std::sync::Arc;
 
@@ -436,6 +436,13 @@ impl Tail {
         self.state = State::Done;
         self.generation = self.generation.saturating_add(1);
         Ok(())
+    }
+
+    /// Notes that so many bytes were gone before they were read; none is no gap.
+    pub fn count_gap(&mut self, unread: u64) {
+        if let Some(stream) = self.stream.as_mut().filter(|_| unread > 0) {
+            stream.ingest.count_gap(GapKind::Truncated, unread);
+        }
     }
 
     /// Appends the position alone: the path or the start is new and no line is.
