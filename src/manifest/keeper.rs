@@ -135,7 +135,6 @@ impl Keeper {
         let now = self.setup.origins.snapshot().await?;
         let still: BTreeSet<OriginId> = now.live.iter().map(|origin| origin.info.id).collect();
         let mut runs: BTreeMap<String, Vec<OriginFigures>> = BTreeMap::new();
-        runs.entry(self.configured_run().to_owned()).or_default();
         for sum in &now.retired {
             runs.entry(sum.run_id.clone()).or_default();
         }
@@ -143,6 +142,11 @@ impl Keeper {
         for origin in target.snapshot.live.into_iter().filter(is_counted) {
             let figures = figures(origin, &standings);
             runs.entry(figures.columns.run_id().to_owned()).or_default().push(figures);
+        }
+        // A run of which nothing was read has a manifest too, that says so.
+        let configured = self.configured_run().to_owned();
+        if !configured.is_empty() || runs.is_empty() {
+            runs.entry(configured).or_default();
         }
         let mut faults = target.faults;
         if standings.iter().any(|standing| !standing.counted) {

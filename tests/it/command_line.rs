@@ -31,11 +31,11 @@ fn a_second_ship_goes_on_where_the_first_ended() {
         append(&log, (0..5).map(|n| format!("line {round} {n}")));
         let ended = ferry.call(&["ship"]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        let text = std::fs::read_to_string(ferry.path("out/r.ndjson")).expect("records");
-        assert_eq!(text.lines().count(), (round + 1) * 5);
+        let records = ferry.records("out/r.ndjson");
+        assert_eq!(records.len(), (round + 1) * 5);
     }
-    let text = std::fs::read_to_string(ferry.path("out/r.ndjson")).expect("records");
-    let last: serde_json::Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    let records = ferry.records("out/r.ndjson");
+    let last = records.last().expect("a record");
     assert_eq!((&last["Message"], &last["Seq"]), (&"line 2 4".into(), &15.into()));
 }
 
@@ -114,11 +114,9 @@ fn a_named_file_is_read_as_the_source_whose_pattern_matches_it() {
     append(&unknown, ["{\"msg\":\"parsed\"}".to_owned()]);
     let ended = ferry.call(&["ship", log.to_str().expect("UTF-8"), unknown.to_str().expect("UTF-8")]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let text = std::fs::read_to_string(ferry.path("out/r.ndjson")).expect("records");
-    let mut records: Vec<serde_json::Value> =
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let mut records = ferry.records("out/r.ndjson");
     records.sort_by_key(|record| record["Source"].to_string());
-    assert_eq!(records.len(), 2, "{text}");
+    assert_eq!(records.len(), 2, "{records:?}");
     assert_eq!((&records[0]["Source"], &records[0]["Message"]), (&"other".into(), &"parsed".into()));
     assert_eq!((&records[1]["Source"], &records[1]["Message"]), (&"runs".into(), &"{\"msg\":\"as it stands\"}".into()));
     assert_eq!((&records[1]["RunID"], &records[1]["TaskID"]), (&"42".into(), &"t7".into()));

@@ -8,7 +8,7 @@ use crate::delivery::azure_sink;
 use crate::support::azure::{AzureServer, AzureSettings};
 use crate::support::engine::Engine;
 use crate::support::ferry::{Ferry, append, until};
-use crate::support::search::{count, documents};
+use crate::support::search::{count, documents, manifests};
 
 /// Lines of the file that is rotated while it is written.
 const FILE_LINES: usize = 5_000;
@@ -131,6 +131,8 @@ async fn a_run_arrives_whole_in_every_sink() {
         assert_eq!(all.len(), python_lines + TASK_LINES + FILE_LINES + 20);
         check_columns(&all, &run);
         check_text_search(engine, index, &run).await;
+        let origins = manifests(engine, index, &run, "logferry.manifest.origin").await;
+        check_manifest(&origins, &manifests(engine, index, &run, "logferry.manifest").await, &all, engine.name);
         engine.forget(index).await;
     }
     let azure: Vec<Value> = server.records().into_iter().map(Value::Object).collect();
@@ -184,6 +186,35 @@ fn check_columns(all: &[Value], run: &str) {
         seqs.sort_unstable();
         assert!(seqs.iter().enumerate().all(|(n, seq)| *seq == n as u64 + 1), "{origin}: {seqs:?}");
     }
+}
+
+/// What the manifest says of every origin is what the sink holds.
+fn check_manifest(origins: &[Value], summaries: &[Value], all: &[Value], sink: &str) {
+    let mut newest: std::collections::BTreeMap<&str, &Value> = std::collections::BTreeMap::new();
+    for record in origins {
+        let fields = &record["Fields"];
+        let known = newest.entry(fields["origin"].as_str().expect("an origin")).or_insert(fields);
+        if known["incarnation"].as_u64() < fields["incarnation"].as_u64() {
+            *known = fields;
+        }
+    }
+    let mut held: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
+    for document in all {
+        *held.entry(document["Origin"].as_str().expect("an origin")).or_default() += 1;
+    }
+    let said: std::collections::BTreeMap<&str, u64> = newest
+        .iter()
+        .map(|(origin, fields)| (*origin, fields["sinks"][sink]["routed"].as_u64().expect("a number")))
+        .filter(|(_, routed)| *routed > 0)
+        .collect();
+    assert_eq!(said, held, "{sink}");
+    assert!(newest.values().all(|fields| fields["complete"] == true), "{newest:?}");
+    let summary = &summaries.last().expect("a summary")["Fields"];
+    assert_eq!((&summary["complete"], &summary["origins"]), (&json!(true), &json!(newest.len())), "{summary}");
+    assert_eq!(summary["records"].as_u64(), Some(all.len() as u64));
+    let read = summary["lines"].as_u64().expect("lines");
+    let told = |name: &str| summary[name].as_u64().expect("a number");
+    assert_eq!(read, told("recorded_lines") + told("filtered_lines") + told("sampled_lines"));
 }
 
 /// A word of a message finds its records.

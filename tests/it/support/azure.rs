@@ -286,9 +286,11 @@ impl AzureServer {
         look(&self.service.lock().ledger)
     }
 
-    /// What a query would find, in order of arrival.
+    /// What a query would find, in order of arrival, without the manifests that logferry writes itself.
     pub fn records(&self) -> Vec<Record> {
-        self.read(|ledger| ledger.records.clone())
+        let mut records = self.read(|ledger| ledger.records.clone());
+        records.retain(|record| record.get("Source").is_none_or(|source| source != "logferry"));
+        records
     }
 
     /// Waits until the ledger is as `done` wants it.

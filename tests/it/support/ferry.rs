@@ -99,6 +99,17 @@ impl Ferry {
         Ended { code: output.status.code(), stdout, stderr }
     }
 
+    /// The records of a file sink, without the manifests that logferry writes itself.
+    pub fn records(&self, name: &str) -> Vec<serde_json::Value> {
+        self.all_records(name).into_iter().filter(|record| record["Source"] != "logferry").collect()
+    }
+
+    /// The records of a file sink.
+    pub fn all_records(&self, name: &str) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.path(name)).expect("records");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     /// Every line of the dead letters of one sink.
     pub fn dead_letters(&self, sink: &str) -> Vec<serde_json::Value> {
         let path = self.path("state/dead-letters").join(format!("{sink}.ndjson"));

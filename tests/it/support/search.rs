@@ -9,8 +9,20 @@ use super::engine::Engine;
 /// Documents of one page.
 const PAGE: usize = 10_000;
 
-/// How many documents match a query.
+/// The documents that match a query, without the manifests that logferry writes itself.
+fn of_sources(query: Value) -> Value {
+    json!({ "bool": { "must": [query], "must_not": [{ "term": { "Source": "logferry" } }] } })
+}
+
+/// The manifest documents of one run and EventType, in the order of `Origin` and `Seq`.
+pub async fn manifests(engine: &Engine, index: &str, run: &str, event: &str) -> Vec<Value> {
+    let query = json!({ "bool": { "filter": [{ "term": { "RunID": run } }, { "term": { "EventType": event } }] } });
+    sorted(engine, index, query).await
+}
+
+/// How many documents match a query, without manifests.
 pub async fn count(engine: &Engine, index: &str, query: Value) -> u64 {
+    let query = of_sources(query);
     let (status, _) = engine.call("POST", &format!("{index}/_refresh"), None).await;
     if status == 404 {
         return 0;
@@ -19,8 +31,12 @@ pub async fn count(engine: &Engine, index: &str, query: Value) -> u64 {
     answer["count"].as_u64().expect("a count")
 }
 
-/// Every document that matches, in the order of `Origin` and `Seq`.
+/// Every document that matches, without manifests, in the order of `Origin` and `Seq`.
 pub async fn documents(engine: &Engine, index: &str, query: Value) -> Vec<Value> {
+    sorted(engine, index, of_sources(query)).await
+}
+
+async fn sorted(engine: &Engine, index: &str, query: Value) -> Vec<Value> {
     engine.ok("POST", &format!("{index}/_refresh"), None).await;
     let mut all = Vec::new();
     let mut after: Option<Value> = None;
