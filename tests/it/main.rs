@@ -7,5 +7,6 @@ mod delivery;
 mod elasticsearch_sink;
 mod http_sinks;
 mod layers;
+mod manifest;
 mod support;
 mod whole;

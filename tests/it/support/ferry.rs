@@ -104,10 +104,10 @@ impl Ferry {
         self.all_records(name).into_iter().filter(|record| record["Source"] != "logferry").collect()
     }
 
-    /// The records of a file sink.
+    /// The records of a file sink; a line that a kill has torn, or that is being written, is none.
     pub fn all_records(&self, name: &str) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.path(name)).expect("records");
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Every line of the dead letters of one sink.

@@ -145,7 +145,10 @@ fn unread_bytes_of_a_truncated_file_are_counted() {
     running.stop();
     assert_eq!(stats.unread_bytes.get(), 11);
     assert_eq!(scene.origins()[0].position.unread, 11);
-    assert_eq!(unread_bytes(&scene.log.last().expect("section").position), Some(11));
+    let last = scene.log.last().expect("section");
+    assert_eq!(unread_bytes(&last.position), Some(11));
+    assert_eq!((last.counters.gaps, last.counters.gap_bytes), (1, 11));
+    assert_eq!(last.counters.gap_words(), ["truncated"]);
 }
 
 #[test]
