@@ -24,7 +24,8 @@
 //! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens. [`http`]: what both need of HTTP.
 //! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
 //! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log.
-//! - [`pipeline`]: builds the stages and owns their queues: the only wiring. [`cli`]: one file a command.
+//! - [`control`]: the socket by which `drain` and `status` ask the daemon.
+//! - [`pipeline`]: builds the stages and owns their queues: the only wiring; a drain while it runs. [`cli`]: one file a command.
 //!
 //! # Invariants
 //!
@@ -42,6 +43,7 @@ pub mod azure;
 pub mod buffer;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod delivery;
 pub mod http;
 pub mod ingest;

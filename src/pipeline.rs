@@ -1,6 +1,8 @@
 //! The only wiring: opens the state, builds every stage from its options, owns the queues between them, and takes it all
 //! down in order: sources to their target, the buffer to the disk, the sinks to the end of the log.
 
+mod drain;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,15 +14,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::buffer::storage::Disk;
-use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section, Snapshot};
+use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
 use crate::delivery::{Delivery, DeliveryError, Handle};
 use crate::lifecycle::report::SinkReport;
 use crate::lifecycle::{Report, StateDir, StateError};
 use crate::manifest::{self, Keeper};
 use crate::record::OriginId;
 use crate::sink::{self, Sink, console};
-use crate::source::{Control, Drained, RunColumns, docker, file, stdin};
+use crate::source::{Control, RunColumns, docker, file, stdin};
 use crate::{ingest, record};
+
+pub use drain::{Drainer, Step, Stop};
 
 /// Messages to one Docker source that wait to be taken; who sends waits.
 const CONTROL_QUEUE: usize = 4;
@@ -37,13 +41,6 @@ const RETIRE_LOOK: Duration = Duration::from_millis(500);
 /// Share of the time left that is kept for the manifest's own delivery, and its bounds.
 const MANIFEST_SHARE: u32 = 10;
 const MANIFEST_SHARE_MAX: Duration = Duration::from_secs(2);
-
-/// Longest that writing a manifest into a log may take that may be full.
-const MANIFEST_WRITE_MAX: Duration = Duration::from_secs(3);
-
-/// Share of a deadline that is kept for delivery when sources take long, and its bounds.
-const DELIVERY_SHARE: u32 = 5;
-const DELIVERY_SHARE_MAX: Duration = Duration::from_secs(30);
 
 /// Everything that a pipeline is made of.
 #[derive(Debug)]
@@ -104,7 +101,7 @@ pub struct Pipeline {
     stop_deliveries: watch::Sender<bool>,
     manifests: Option<Manifests>,
     /// Sources are told to end: that one has is no fault any more.
-    stopping: bool,
+    stopping: watch::Sender<bool>,
 }
 
 /// Writes manifests; the task retires origins while the pipeline runs.
@@ -175,10 +172,7 @@ struct DockerRunning {
 
 /// Where the sources have come to.
 struct Reached {
-    /// The place in the log behind all that they gave, and the origins as of then.
-    target: LogPosition,
-    snapshot: Option<Snapshot>,
-    drained: Drained,
+    taken: drain::Taken,
     /// Standard input was cut off by the stop, or broke off for this reason.
     input_cut: bool,
     input_fault: Option<String>,
@@ -186,15 +180,6 @@ struct Reached {
 
 /// A source, or the buffer, is gone and gives no answer.
 struct Gone;
-
-/// How a pipeline is to end.
-#[derive(Clone, Copy, Debug)]
-pub struct Stop {
-    /// An unterminated last line is taken once it is unchanged for this long.
-    pub settle: Duration,
-    /// When all must be over; `None`: when it is done.
-    pub deadline: Option<Instant>,
-}
 
 impl Pipeline {
     /// Opens the state and starts every stage.
@@ -265,7 +250,7 @@ impl Pipeline {
             deliveries,
             stop_deliveries,
             manifests,
-            stopping: false,
+            stopping: watch::Sender::new(false),
         };
         pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
         Ok(pipeline)
@@ -337,7 +322,7 @@ impl Pipeline {
                 biased;
                 fatal = failed => return fatal.into(),
                 _ = look.tick() => {
-                    if !self.stopping && self.files.as_ref().is_some_and(|files| files.thread.is_finished()) {
+                    if !*self.stopping.borrow() && self.files.as_ref().is_some_and(|files| files.thread.is_finished()) {
                         return self.why_a_source_ended().await;
                     }
                 }
@@ -347,10 +332,26 @@ impl Pipeline {
                 },
                 Some(ended) = self.docker_tasks.join_next() => match ended {
                     Ok(Err(error)) => return error,
-                    Ok(Ok(())) if self.stopping => {}
+                    Ok(Ok(())) if *self.stopping.borrow() => {}
                     _ => return Error::Ended("a Docker source"),
                 },
             }
+        }
+    }
+
+    /// Handles to drain the pipeline, and to look at it, while it runs.
+    pub fn drainer(&self) -> Drainer {
+        Drainer {
+            files: self.files.as_ref().map(|files| (files.control.clone(), Arc::clone(&files.stats))),
+            docker: self.docker.iter().map(|source| (source.control.clone(), Arc::clone(&source.stats))).collect(),
+            flusher: self.control.flusher(),
+            sums: self.control.watch_sums(),
+            usage: self.control.watch_usage(),
+            sinks: self.sinks.clone(),
+            manifests: self.manifests.as_ref().map(|m| (Arc::clone(&m.keeper), m.origins.clone())),
+            origins: self.control.watch_origins(),
+            started: self.started,
+            stopping: self.stopping.subscribe(),
         }
     }
 
@@ -364,7 +365,8 @@ impl Pipeline {
     /// # Errors
     /// A stage that failed on the way. Records that are left are no error, see [`Report::exit_code`].
     pub async fn stop(mut self, stop: Stop, give_up: impl Future<Output = ()>) -> Result<Report, Error> {
-        self.stopping = true;
+        self.stopping.send_replace(true);
+        let drainer = self.drainer();
         let mut report = Report::default();
         let deadline = stop.deadline;
         let given_up = std::cell::Cell::new(false);
@@ -390,9 +392,10 @@ impl Pipeline {
             () = sleep_until(for_records) => None,
             () = &mut give_up => None,
         };
-        let Some(Reached { target, snapshot, drained, input_cut, input_fault }) = reached else {
+        let Some(Reached { taken: drain::Taken { target, snapshot, drained }, input_cut, input_fault }) = reached
+        else {
             report.source_unfinished = true;
-            self.write_manifests(None, &mut report).await;
+            drainer.write_manifests(None, &mut report).await;
             return self.end(report, None).await;
         };
         report.left_bytes = drained.left_bytes;
@@ -407,7 +410,7 @@ impl Pipeline {
         }
         // A sink that is behind gets the manifest after its records; the others have it soon.
         let through: Vec<Handle> = sinks.into_iter().filter(|sink| *sink.progress.borrow() >= target).collect();
-        let target = self.write_manifests(snapshot, &mut report).await.unwrap_or(target);
+        let target = drainer.write_manifests(Some(snapshot), &mut report).await.unwrap_or(target);
         tokio::select! {
             biased;
             () = delivered(&through, target) => {}
@@ -427,93 +430,20 @@ impl Pipeline {
     /// Sends every source to its target, and the buffer's queue to the log. It holds nothing of `self`, so that the stages
     /// can be watched meanwhile.
     fn drain_sources(&mut self, stop: Stop) -> impl Future<Output = Result<Reached, Gone>> + use<> {
-        // Delivery needs some of the time as well.
-        let deadline = stop.deadline.map(|at| keep_share(at, DELIVERY_SHARE, DELIVERY_SHARE_MAX));
-        let files = self.files.as_ref().map(|files| files.control.clone());
-        let docker: Vec<_> = self.docker.iter().map(|source| source.control.clone()).collect();
+        let drainer = self.drainer();
         let stdin = self.stdin.take();
-        let flush = self.control.flusher();
-        let origins = self.manifests.as_ref().map(|manifests| manifests.origins.clone());
         async move {
-            let mut answers = Vec::new();
-            if let Some(files) = &files {
-                let (done, answer) = oneshot::channel();
-                // A thread that has ended drops the message, and with it the sender.
-                let _ = files.send(Control::Stop { settle: stop.settle, deadline, done });
-                answers.push(answer);
-            }
-            for source in &docker {
-                let (done, answer) = oneshot::channel();
-                let _ = source.send(Control::Stop { settle: stop.settle, deadline, done }).await;
-                answers.push(answer);
-            }
-            let mut all = Drained::default();
+            let mut taken = drainer.take_up(stop, true).await?;
             let (mut input_cut, mut input_fault) = (false, None);
-            for answer in answers {
-                let drained = answer.await.map_err(|_| Gone)?;
-                all.origins += drained.origins;
-                all.left_bytes += drained.left_bytes;
-            }
             if let Some(stdin) = stdin {
                 match stdin.await.map_err(|_| Gone)? {
                     Ok(end) => input_cut = end == stdin::End::Cut,
                     Err(error) => input_fault = Some(error.to_string()),
                 }
+                (taken.target, taken.snapshot) = drainer.flush().await?;
             }
-            let target = flush.flush().await.map_err(|_| Gone)?;
-            let snapshot = match origins {
-                Some(origins) => Some(origins.snapshot().await.map_err(|_| Gone)?),
-                None => None,
-            };
-            Ok(Reached { target, snapshot, drained: all, input_cut, input_fault })
+            Ok(Reached { taken, input_cut, input_fault })
         }
-    }
-
-    /// Writes the manifests of what lies before `snapshot`, or, where the sources did not get to their target, of what
-    /// there is now. Returns the end of the log behind their records; `None`: they could not be written.
-    async fn write_manifests(&self, snapshot: Option<Snapshot>, report: &mut Report) -> Option<LogPosition> {
-        let manifests = self.manifests.as_ref()?;
-        let flush = self.control.flusher();
-        let written = async {
-            let mut target = manifest::Target::default();
-            if report.source_unfinished || snapshot.is_none() {
-                target.faults.push("the sources were not read to their end".to_owned());
-            }
-            if report.left_bytes > 0 {
-                target.faults.push(format!("{} bytes of files were not read in time", report.left_bytes));
-            }
-            target.faults.extend(self.missed());
-            target.snapshot = match snapshot {
-                Some(snapshot) => snapshot,
-                None => manifests.origins.snapshot().await?,
-            };
-            let written = manifests.keeper.lock().await.write(target).await?;
-            Ok::<_, buffer::Closed>((written, flush.flush().await?))
-        };
-        match tokio::time::timeout(MANIFEST_WRITE_MAX, written).await {
-            Ok(Ok((written, end))) => {
-                report.manifests = written.iter().map(|one| one.message.clone()).collect();
-                Some(end)
-            }
-            Ok(Err(buffer::Closed)) | Err(_) => {
-                tracing::warn!("the manifest could not be written to the buffer in time");
-                None
-            }
-        }
-    }
-
-    /// What was missed of which no origin can tell.
-    fn missed(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let files = self.files.as_ref().map_or(0, |files| files.stats.missed_files.get());
-        if files > 0 {
-            faults.push(format!("{files} files were gone before they could be opened"));
-        }
-        let containers: u64 = self.docker.iter().map(|source| source.stats.missed()).sum();
-        if containers > 0 {
-            faults.push(format!("{containers} containers were gone or unreadable before any of their lines was read"));
-        }
-        faults
     }
 
     async fn why_a_source_ended(&mut self) -> Error {
@@ -552,6 +482,7 @@ impl Pipeline {
             self.deliveries.abort_all();
         }
         report.sources = self.control.sums();
+        report.gaps = self.drainer().gaps();
         let fatal = self.control.failure();
         let control = self.control;
         // Its threads sync before they end: not on a thread of the runtime.
@@ -564,10 +495,6 @@ impl Pipeline {
         }
         report.sinks =
             self.sinks.iter().zip(unfinished).zip(left).map(|((sink, u), l)| sink_report(sink, u, l)).collect();
-        report.gaps = self.docker.iter().flat_map(|source| gap_lines(&source.stats)).collect();
-        if let Some(files) = &self.files {
-            report.gaps.extend(file_gap_lines(&files.stats));
-        }
         report.took = self.started.elapsed();
         Ok(report)
     }

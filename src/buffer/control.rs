@@ -60,6 +60,11 @@ impl Control {
         SumsWatch(Arc::clone(&self.shared))
     }
 
+    /// A view of how full the log is that outlives this handle.
+    pub fn watch_usage(&self) -> UsageWatch {
+        UsageWatch(Arc::clone(&self.shared))
+    }
+
     /// A view of the origins that outlives this handle.
     pub fn watch_origins(&self) -> OriginsWatch {
         OriginsWatch(Arc::clone(&self.shared))
@@ -109,6 +114,32 @@ impl Flusher {
         };
         self.0.want_sync();
         Ok(reached)
+    }
+}
+
+/// How full the log is, at any time.
+#[derive(Clone, Debug)]
+pub struct UsageWatch(Arc<Shared>);
+
+impl UsageWatch {
+    /// Bytes on disk that hold something.
+    pub fn used_bytes(&self) -> u64 {
+        self.0.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Most bytes that the log may take.
+    pub fn max_bytes(&self) -> u64 {
+        self.0.max_bytes
+    }
+
+    /// The disk has no room for the next segment.
+    pub fn disk_full(&self) -> bool {
+        self.0.disk_full.load(Ordering::Relaxed)
+    }
+
+    /// End of the log.
+    pub fn appended(&self) -> LogPosition {
+        self.0.progress.borrow().appended
     }
 }
 

@@ -66,7 +66,7 @@ use std::time::Duration;
 
 use crate::record::{Counters, OriginId};
 
-pub use control::{Control, Fatal, Flusher, OriginsWatch, SumsWatch};
+pub use control::{Control, Fatal, Flusher, OriginsWatch, SumsWatch, UsageWatch};
 pub use cursor::{Cursor, CursorFile, CursorState};
 pub use format::RetiredSum;
 pub use queue::{Appender, Closed, QUEUE_MAX_BYTES, Retirement};

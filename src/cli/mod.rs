@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod control;
 mod named;
 mod run;
 mod ship;
@@ -24,12 +25,13 @@ Examples:
   logferry config example > logferry.toml        a configuration to start from
   logferry check -c logferry.toml --online       is it right, and does every sink accept?
   logferry run -c logferry.toml                  the daemon; SIGTERM drains it
+  logferry drain -c logferry.toml                is all that was written until now delivered?
 
 Exit codes: 0 everything delivered, 1 failure, 2 command line or configuration,
 3 records left (safe in the buffer), 4 delivered but for dead letters.";
 
 /// Commands of the contract that this version does not have.
-const NOT_YET: &[&str] = &["drain", "status", "verify", "replay", "setup", "try", "tap"];
+const NOT_YET: &[&str] = &["verify", "replay", "setup", "try", "tap"];
 
 #[derive(Debug, Parser)]
 #[command(name = "logferry", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -52,6 +54,10 @@ enum Command {
     Run(ConfigArgument),
     /// Once: reads files and containers to their end, delivers, reports
     Ship(ship::Arguments),
+    /// Has the running daemon deliver all that was written until now, and waits; the daemon goes on
+    Drain(control::DrainArguments),
+    /// Sources, buffer and sinks of the running daemon
+    Status(control::StatusArguments),
     /// Is the configuration right?
     Check(check::Arguments),
     /// Prints a configuration
@@ -73,6 +79,8 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(argument) => run::run(argument.config),
         Command::Ship(arguments) => ship::run(arguments),
+        Command::Drain(arguments) => control::drain(arguments),
+        Command::Status(arguments) => control::status(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Config { command } => config::run(command),
     };

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{find_source, load, pipeline_setup, runtime, start_log};
+use super::{control, find_source, load, pipeline_setup, runtime, start_log};
 use crate::config::Purpose;
+use crate::control::Server;
 use crate::lifecycle::report::EXIT_LEFT;
 use crate::lifecycle::{Signals, service};
 use crate::pipeline::{Pipeline, Stop};
@@ -31,6 +33,11 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
             sinks = config.sinks.len(),
             "started"
         );
+        let (asked, requests) = mpsc::channel(control::ASKED_QUEUE);
+        tokio::spawn(control::answer(pipeline.drainer(), requests, config.teardown.deadline));
+        // Without its socket the daemon does its work all the same.
+        let server = Server::start(&config.state_dir, asked)
+            .inspect_err(|error| tracing::error!(%error, "no control socket: `drain` and `status` find no daemon"));
         service::notify("READY=1");
         let signal = tokio::select! {
             signal = signals.stop() => signal,
@@ -45,6 +52,7 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
                 signals.stop().await;
             })
             .await?;
+        drop(server);
         eprint!("{}", report.text());
         Ok::<u8, anyhow::Error>(report.exit_code())
     });

@@ -9,11 +9,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use super::{Usage, find_source, load, named, pipeline_setup, runtime, start_log};
+use super::{Usage, control, find_source, load, named, pipeline_setup, runtime, start_log};
 use crate::config::{Config, Purpose, Source};
 use crate::lifecycle::report::EXIT_FAILED;
-use crate::lifecycle::{Report, Signals};
-use crate::pipeline::{Pipeline, Setup, Stop};
+use crate::lifecycle::{Report, Signals, StateError};
+use crate::pipeline::{self, Pipeline, Setup, Stop};
 use crate::telemetry::log;
 
 /// How often the progress line is drawn anew.
@@ -21,6 +21,9 @@ const DRAW: Duration = Duration::from_millis(100);
 
 /// The configuration that stands in where there is none: records as NDJSON on standard output.
 const EMBEDDED: &str = "[sinks.console]\nformat = \"ndjson\"\n[log]\nlevel = \"warn\"\n";
+
+/// `ship` takes the time that it takes: the daemon that does its work is given ten years, in ms.
+const FOREVER_MS: u64 = 10 * 365 * 24 * 3600 * 1000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -75,7 +78,20 @@ pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
         read_paths(&mut setup, &arguments.paths, &loaded.config)?;
     }
     let runtime = runtime()?;
+    let state_dir = setup.state_dir.clone();
     let shipped = runtime.block_on(ship(setup, loaded.config.teardown.deadline));
+    if let Err(error) = &shipped
+        && let Some(pipeline::Error::State(StateError::Held { .. })) = error.downcast_ref()
+    {
+        if arguments.paths.is_empty() {
+            // The daemon reads the same files and containers: it delivers them, however long that takes.
+            eprintln!("a daemon runs on {}: it is asked to drain", state_dir.display());
+            return control::drain_daemon(&state_dir, Some(FOREVER_MS));
+        }
+        eprintln!(
+            "logferry: paths are read by a process that has the state folder to itself; `logferry drain` asks the daemon"
+        );
+    }
     runtime.shutdown_timeout(Duration::from_millis(100));
     let Shipped { report, output_is_gone } = shipped?;
     let report = Report { temporary: without_config, ..report };

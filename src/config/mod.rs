@@ -23,7 +23,7 @@ mod later;
 mod layers;
 mod mistake;
 mod node;
-mod quantity;
+pub mod quantity;
 mod sections;
 mod show;
 mod sinks;

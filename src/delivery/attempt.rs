@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,8 @@ pub struct Shared {
 /// Whether someone waits for the sink to have everything.
 #[derive(Debug, Default)]
 pub struct Drain {
-    draining: AtomicBool,
+    /// How many wait.
+    draining: AtomicUsize,
     /// Ends every wait at once.
     begun: Notify,
 }
@@ -60,8 +61,13 @@ pub struct Drain {
 impl Drain {
     /// Attempts that wait are made now, and wait less from now on.
     pub fn begin(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.fetch_add(1, Ordering::Relaxed);
         self.begun.notify_waiters();
+    }
+
+    /// One waits no more.
+    pub fn end(&self) {
+        self.draining.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Waits so long, or until a drain begins. One that was `known` when the wait was chosen does not end it.
@@ -82,7 +88,7 @@ impl Drain {
     }
 
     fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.load(Ordering::Relaxed) > 0
     }
 }
 

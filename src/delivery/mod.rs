@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use deadletter::DeadLetters;
 pub use ledger::Ledger;
-pub use run::{Delivery, DeliveryError, Handle, Standing};
+pub use run::{Delivery, DeliveryError, Handle, Hurry, Standing};
 
 /// Most records of one batch, so that the answers for all of them stay small.
 pub const BATCH_MAX_RECORDS: usize = 20_000;

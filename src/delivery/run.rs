@@ -103,7 +103,23 @@ pub struct Standing {
     pub counted: bool,
 }
 
+/// Someone waits for the sink to have everything, as long as this value lives.
+#[derive(Debug)]
+pub struct Hurry(Arc<Drain>);
+
+impl Drop for Hurry {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Handle {
+    /// Attempts that wait are made now, and wait less from now on, until the value is dropped.
+    pub fn hurry(&self) -> Hurry {
+        self.drain.begin();
+        Hurry(Arc::clone(&self.drain))
+    }
+
     /// Where the sink stands with each origin, of what lies before `target`. Counting takes [`COUNT_MAX`] at most.
     pub async fn standing(&self, target: LogPosition) -> Standing {
         let (cursor, dead_lettered) = self.shared.ledger.state();

@@ -14,11 +14,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sink", &["record", "http", "azure"]),
     ("delivery", &["record", "buffer", "sink"]),
     ("manifest", &["record", "buffer", "delivery"]),
+    ("control", &[]),
     ("telemetry", &[]),
     ("lifecycle", &["buffer", "record"]),
     ("config", &["record", "ingest", "source", "buffer", "sink", "http", "azure"]),
     ("pipeline", &["record", "ingest", "source", "buffer", "delivery", "manifest", "sink", "lifecycle"]),
-    ("cli", &["record", "config", "ingest", "source", "sink", "lifecycle", "pipeline", "telemetry"]),
+    ("cli", &["record", "config", "ingest", "source", "sink", "lifecycle", "control", "pipeline", "telemetry"]),
     ("lib", &[]),
     ("main", &[]),
 ];

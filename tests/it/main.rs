@@ -3,6 +3,7 @@
 mod azure_credential;
 mod azure_sink;
 mod command_line;
+mod control;
 mod delivery;
 mod elasticsearch_sink;
 mod http_sinks;

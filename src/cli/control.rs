@@ -1,0 +1,194 @@
+//! `logferry drain` and `logferry status`: questions to the running daemon; and the daemon's answers.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::{ConfigArgument, Usage, find_source, load};
+use crate::config::Purpose;
+use crate::control::{self, Answer, Asked, Outcome, Progress, Request};
+use crate::lifecycle::report::EXIT_DELIVERED;
+use crate::pipeline::{Drainer, Step, Stop};
+
+/// How often the progress of a drain is told, and `status --watch` looks again.
+const LOOK: Duration = Duration::from_millis(500);
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Requests that wait for the daemon; further ones wait at the socket.
+pub(super) const ASKED_QUEUE: usize = 16;
+
+/// On a drain, an unterminated last line is taken once it is unchanged for this long.
+const SETTLE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DrainArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Most time that it may take, such as 90s or 4m [default: teardown.deadline of the daemon]
+    #[arg(long, value_name = "TIME", value_parser = deadline)]
+    deadline: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// The figures as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Again every second, until interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    crate::config::quantity::duration(text)
+}
+
+/// The state folder of a configuration.
+fn state_dir(config: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    Ok(load(&find_source(config), Purpose::Pipeline)?.config.state_dir)
+}
+
+/// Asks for a drain and waits for its end.
+pub(super) fn drain(arguments: DrainArguments) -> anyhow::Result<u8> {
+    let deadline_ms = arguments.deadline.map(|deadline| deadline.as_millis() as u64);
+    let dir = state_dir(arguments.config.config)?;
+    drain_daemon(&dir, deadline_ms)
+}
+
+/// Asks the daemon of a state folder for a drain; its report goes to stderr.
+pub(super) fn drain_daemon(state_dir: &std::path::Path, deadline_ms: Option<u64>) -> anyhow::Result<u8> {
+    let bar = progress_bar();
+    let mut most = 0;
+    let answer = control::ask(state_dir, &Request::Drain { deadline_ms }, |step| {
+        most = most.max(step.left);
+        bar.set_length(most);
+        bar.set_position(most - step.left);
+        bar.set_message(if step.reading { "reading".to_owned() } else { format!("{} records left", step.left) });
+    });
+    bar.finish_and_clear();
+    match answer? {
+        Answer::Done(outcome) => {
+            eprint!("{}", outcome.report);
+            Ok(outcome.exit_code)
+        }
+        other => Err(anyhow::anyhow!("the daemon gave another answer than was asked for: {other:?}")),
+    }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {elapsed} [{wide_bar}] {msg}");
+    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// Prints the state of the daemon.
+pub(super) fn status(arguments: StatusArguments) -> anyhow::Result<u8> {
+    if arguments.json && arguments.watch {
+        return Err(Usage("--json and --watch do not go together: ask for --json again and again".to_owned()).into());
+    }
+    let dir = state_dir(arguments.config.config)?;
+    loop {
+        let answer = control::ask(&dir, &Request::Status, |_| {})?;
+        let Answer::Status(status) = answer else {
+            return Err(anyhow::anyhow!("the daemon gave another answer than was asked for: {answer:?}"));
+        };
+        let text = if arguments.json { format!("{status:#}\n") } else { table(&status) };
+        let clear = if arguments.watch && std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+        // A reader that went away has seen enough.
+        if write!(std::io::stdout(), "{clear}{text}").is_err() || !arguments.watch {
+            return Ok(EXIT_DELIVERED);
+        }
+        std::thread::sleep(WATCH);
+    }
+}
+
+/// The state for people.
+fn table(status: &Value) -> String {
+    use std::fmt::Write as _;
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let mut out = String::new();
+    let (version, pid) = (status["version"].as_str().unwrap_or("?"), number(&status["pid"]));
+    // Writing into a string does not fail.
+    let _ = writeln!(out, "logferry {version}, process {pid}, up {} s", number(&status["uptime_seconds"]));
+    let buffer = &status["buffer"];
+    let percent = number(&buffer["used_bytes"]) as f64 * 100.0 / number(&buffer["max_bytes"]).max(1) as f64;
+    let full = if buffer["disk_full"] == true { "; the disk is full, reading waits" } else { "" };
+    let _ = writeln!(out, "buffer {} bytes, {percent:.1} % of its bound{full}\n", number(&buffer["used_bytes"]));
+    let _ = writeln!(out, "{:<20}  {:>12}  {:>14}  {:>12}", "source", "lines", "bytes", "gaps");
+    for (name, figures) in status["sources"].as_object().into_iter().flatten() {
+        let (lines, bytes, gaps) = (number(&figures["lines"]), number(&figures["bytes"]), number(&figures["gaps"]));
+        let _ = writeln!(out, "{name:<20}  {lines:>12}  {bytes:>14}  {gaps:>12}");
+    }
+    let _ = writeln!(out, "\n{:<20}  {:>12}  {:>14}  {:>12}", "sink", "delivered", "behind", "dead letters");
+    for (name, figures) in status["sinks"].as_object().into_iter().flatten() {
+        let (done, dead) = (number(&figures["delivered"]), number(&figures["dead_lettered"]));
+        let more = if figures["lag_counted"] == false { "over " } else { "" };
+        let behind = format!("{more}{}", number(&figures["lag_records"]));
+        let _ = writeln!(out, "{name:<20}  {done:>12}  {behind:>14}  {dead:>12}");
+        if let Some(fault) = figures["fault"].as_str() {
+            let _ = writeln!(out, "  {fault}");
+        }
+    }
+    for gap in status["gaps"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        let _ = writeln!(out, "gap: {gap}");
+    }
+    out
+}
+
+/// Answers requests for as long as the daemon runs.
+pub(super) async fn answer(drainer: Drainer, mut asked: mpsc::Receiver<Asked>, deadline: Duration) {
+    while let Some(asked) = asked.recv().await {
+        let drainer = drainer.clone();
+        tokio::spawn(async move {
+            match asked {
+                Asked::Status { done } => {
+                    // A client that went away wants no answer.
+                    let _ = done.send(drainer.status().await);
+                }
+                Asked::Drain { deadline_ms, progress, done } => {
+                    let deadline = deadline_ms.map_or(deadline, Duration::from_millis);
+                    tracing::info!(deadline_s = deadline.as_secs_f64(), "a drain was asked for");
+                    let stop = Stop { settle: SETTLE, deadline: Instant::now().checked_add(deadline) };
+                    let steps = watch::Sender::new(Step::Reading);
+                    let seen = steps.subscribe();
+                    let outcome = tokio::select! {
+                        outcome = drainer.drain(stop, steps) => outcome,
+                        never = tell(&drainer, &seen, &progress) => match never {},
+                    };
+                    let outcome =
+                        outcome.map(|report| Outcome { exit_code: report.exit_code(), report: report.text() });
+                    let _ = done.send(outcome);
+                }
+            }
+        });
+    }
+}
+
+/// Tells how far a drain is, again and again; a client that does not listen is not waited for.
+async fn tell(
+    drainer: &Drainer,
+    seen: &watch::Receiver<Step>,
+    progress: &mpsc::Sender<Progress>,
+) -> std::convert::Infallible {
+    loop {
+        let step = seen.borrow().clone();
+        let step = match step {
+            Step::Reading => Progress { reading: true, left: 0 },
+            Step::Delivering(target) => Progress { reading: false, left: drainer.left(target).await },
+        };
+        let _ = progress.try_send(step);
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,68 @@
+//! The control socket: how `drain` and `status` ask the running daemon. It carries questions and answers and
+//! decides nothing.
+//!
+//! A stream socket, `state.dir/control.sock`, for its owner alone. The client sends one JSON object on a line, the daemon
+//! answers with lines: `{"progress":…}` from time to time while a drain is under way, and at last one of
+//! `{"done":…}`, `{"status":…}` or `{"error":"…"}`.
+
+mod client;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+pub use client::{ClientError, ask};
+pub use server::{CONNECTIONS_MAX, REQUEST_MAX_BYTES, Server};
+
+/// Where the socket of a state folder is.
+pub fn socket(state_dir: &Path) -> PathBuf {
+    state_dir.join("control.sock")
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Deliver all that was written until now. Without a deadline: `teardown.deadline`.
+    Drain {
+        deadline_ms: Option<u64>,
+    },
+    Status,
+}
+
+/// One line of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Progress(Progress),
+    Done(Outcome),
+    Status(Value),
+    Error(String),
+}
+
+/// How far a drain is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The sources are still on their way to the target.
+    pub reading: bool,
+    /// Records up to the target that a sink does not have yet: of the sink that has most of them.
+    pub left: u64,
+}
+
+/// How a drain ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub exit_code: u8,
+    /// The report, for people.
+    pub report: String,
+}
+
+/// A request on its way to whoever runs the pipeline.
+#[derive(Debug)]
+pub enum Asked {
+    Drain { deadline_ms: Option<u64>, progress: mpsc::Sender<Progress>, done: oneshot::Sender<Result<Outcome, String>> },
+    Status { done: oneshot::Sender<Value> },
+}

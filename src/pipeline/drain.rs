@@ -1,0 +1,276 @@
+//! A drain of the running pipeline: all that was written until now is delivered, and reading goes on. Also what can be
+//! seen of the pipeline at any time. It starts and ends nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::{Gone, delivered, file_gap_lines, gap_lines, keep_share, sink_report, sleep_until};
+use crate::buffer::{self, LogPosition, OriginsWatch, Snapshot};
+use crate::delivery::{Handle, Standing};
+use crate::lifecycle::Report;
+use crate::manifest::{self, Keeper};
+use crate::source::{Control, Drained, docker, file};
+
+/// Share of a deadline that is kept for delivery when sources take long, and its bounds.
+const DELIVERY_SHARE: u32 = 5;
+const DELIVERY_SHARE_MAX: Duration = Duration::from_secs(30);
+
+/// Longest that writing a manifest into a log may take that may be full.
+const MANIFEST_WRITE_MAX: Duration = Duration::from_secs(3);
+
+/// How a drain is to end.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop {
+    /// An unterminated last line is taken once it is unchanged for this long.
+    pub settle: Duration,
+    /// When all must be over; `None`: when it is done.
+    pub deadline: Option<Instant>,
+}
+
+/// Handles on every stage; cheap to clone.
+#[derive(Clone)]
+pub struct Drainer {
+    pub(super) files: Option<(file::FileControl, Arc<file::Stats>)>,
+    pub(super) docker: Vec<(mpsc::Sender<Control>, Arc<docker::Stats>)>,
+    pub(super) flusher: buffer::Flusher,
+    pub(super) sums: buffer::SumsWatch,
+    pub(super) usage: buffer::UsageWatch,
+    pub(super) sinks: Vec<Handle>,
+    pub(super) manifests: Option<(Arc<Mutex<Keeper>>, OriginsWatch)>,
+    pub(super) origins: OriginsWatch,
+    pub(super) started: Instant,
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// How far a drain is.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Reading,
+    /// Sinks are on their way to this place in the log.
+    Delivering(LogPosition),
+}
+
+/// Where the sources have come to.
+pub(super) struct Taken {
+    /// The place in the log behind all that they gave, and the origins as of then.
+    pub target: LogPosition,
+    pub snapshot: Snapshot,
+    pub drained: Drained,
+}
+
+impl Drainer {
+    /// Delivers all that was written until now, and writes the manifest of that. Reading goes on meanwhile and
+    /// afterwards.
+    ///
+    /// # Errors
+    /// The pipeline is stopping, or broke off.
+    pub async fn drain(&self, stop: Stop, steps: watch::Sender<Step>) -> Result<Report, String> {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => Err("the daemon is stopping".to_owned()),
+            report = self.drained(stop, steps) => report.map_err(|Gone| "the daemon broke off".to_owned()),
+        }
+    }
+
+    async fn drained(&self, stop: Stop, steps: watch::Sender<Step>) -> Result<Report, Gone> {
+        let started = Instant::now();
+        let mut report = Report::default();
+        let hurried: Vec<_> = self.sinks.iter().map(Handle::hurry).collect();
+        let taken = tokio::select! {
+            biased;
+            taken = self.take_up(stop, false) => Some(taken?),
+            () = sleep_until(stop.deadline) => None,
+        };
+        report.source_unfinished = taken.is_none();
+        let target = taken.as_ref().map(|taken| taken.target);
+        let mut through = Vec::new();
+        let mut snapshot = None;
+        if let Some(taken) = taken {
+            steps.send_replace(Step::Delivering(taken.target));
+            report.left_bytes = taken.drained.left_bytes;
+            tokio::select! {
+                biased;
+                () = delivered(&self.sinks, taken.target) => {}
+                () = sleep_until(stop.deadline) => {}
+            }
+            through = self.sinks.iter().filter(|sink| *sink.progress.borrow() >= taken.target).cloned().collect();
+            snapshot = Some(taken.snapshot);
+        }
+        let end = self.write_manifests(snapshot, &mut report).await;
+        if let Some(end) = end {
+            // A sink that is behind gets the manifest after its records; the others have it soon.
+            tokio::select! {
+                biased;
+                () = delivered(&through, end) => {}
+                () = sleep_until(stop.deadline) => {}
+            }
+        }
+        drop(hurried);
+        let wanted = if target.is_some() { end.or(target) } else { None };
+        for sink in &self.sinks {
+            let is_behind = wanted.is_none_or(|wanted| *sink.progress.borrow() < wanted);
+            let left = match wanted.filter(|_| is_behind) {
+                Some(wanted) => sink.standing(wanted).await.buffered.values().sum(),
+                None => 0,
+            };
+            report.sinks.push(sink_report(sink, is_behind, left));
+        }
+        report.sources = self.sums.get();
+        report.gaps = self.gaps();
+        report.took = started.elapsed();
+        Ok(report)
+    }
+
+    /// Sends every source to its target, and the buffer's queue to the log; `end`: the sources end there.
+    pub(super) async fn take_up(&self, stop: Stop, end: bool) -> Result<Taken, Gone> {
+        // Delivery needs some of the time as well.
+        let deadline = stop.deadline.map(|at| keep_share(at, DELIVERY_SHARE, DELIVERY_SHARE_MAX));
+        let settle = stop.settle;
+        let message = |done| match end {
+            true => Control::Stop { settle, deadline, done },
+            false => Control::Drain { settle, deadline, done },
+        };
+        let mut answers = Vec::new();
+        if let Some((files, _)) = &self.files {
+            let (done, answer) = oneshot::channel();
+            // A thread that has ended drops the message, and with it the sender.
+            let _ = files.send(message(done));
+            answers.push(answer);
+        }
+        for (source, _) in &self.docker {
+            let (done, answer) = oneshot::channel();
+            let _ = source.send(message(done)).await;
+            answers.push(answer);
+        }
+        let mut drained = Drained::default();
+        for answer in answers {
+            let one = answer.await.map_err(|_| Gone)?;
+            drained.origins += one.origins;
+            drained.left_bytes += one.left_bytes;
+        }
+        let (target, snapshot) = self.flush().await?;
+        Ok(Taken { target, snapshot, drained })
+    }
+
+    /// Brings what waits to the log; its end, and the origins as of then.
+    pub(super) async fn flush(&self) -> Result<(LogPosition, Snapshot), Gone> {
+        let target = self.flusher.flush().await.map_err(|_| Gone)?;
+        let snapshot = self.origins.snapshot().await.map_err(|_| Gone)?;
+        Ok((target.max(snapshot.at), snapshot))
+    }
+
+    /// Writes the manifests of what lies before `snapshot`, or, where the sources did not get to their target, of what
+    /// there is now. Returns the end of the log behind their records; `None`: they could not be written.
+    pub(super) async fn write_manifests(&self, snapshot: Option<Snapshot>, report: &mut Report) -> Option<LogPosition> {
+        let (keeper, origins) = self.manifests.as_ref()?;
+        let written = async {
+            let mut target = manifest::Target::default();
+            if report.source_unfinished || snapshot.is_none() {
+                target.faults.push("the sources were not read to their end".to_owned());
+            }
+            if report.left_bytes > 0 {
+                target.faults.push(format!("{} bytes of files were not read in time", report.left_bytes));
+            }
+            target.faults.extend(self.missed());
+            target.snapshot = match snapshot {
+                Some(snapshot) => snapshot,
+                None => origins.snapshot().await?,
+            };
+            let written = keeper.lock().await.write(target).await?;
+            Ok::<_, buffer::Closed>((written, self.flusher.flush().await?))
+        };
+        match tokio::time::timeout(MANIFEST_WRITE_MAX, written).await {
+            Ok(Ok((written, end))) => {
+                report.manifests = written.iter().map(|one| one.message.clone()).collect();
+                Some(end)
+            }
+            Ok(Err(buffer::Closed)) | Err(_) => {
+                tracing::warn!("the manifest could not be written to the buffer in time");
+                None
+            }
+        }
+    }
+
+    /// What was missed of which no origin can tell.
+    fn missed(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let files = self.files.as_ref().map_or(0, |(_, stats)| stats.missed_files.get());
+        if files > 0 {
+            faults.push(format!("{files} files were gone before they could be opened"));
+        }
+        let containers: u64 = self.docker.iter().map(|(_, stats)| stats.missed()).sum();
+        if containers > 0 {
+            faults.push(format!("{containers} containers were gone or unreadable before any of their lines was read"));
+        }
+        faults
+    }
+
+    /// Lines that are known to be missing since the start, in words.
+    pub(super) fn gaps(&self) -> Vec<String> {
+        let mut gaps: Vec<String> = self.docker.iter().flat_map(|(_, stats)| gap_lines(stats)).collect();
+        if let Some((_, stats)) = &self.files {
+            gaps.extend(file_gap_lines(stats));
+        }
+        gaps
+    }
+
+    /// Records up to `target` that a sink does not have yet: of the sink that has most of them.
+    pub async fn left(&self, target: LogPosition) -> u64 {
+        let mut most = 0;
+        for sink in &self.sinks {
+            most = most.max(sink.standing(target).await.buffered.values().sum());
+        }
+        most
+    }
+
+    /// The state of every stage, as `logferry status --json` prints it.
+    pub async fn status(&self) -> Value {
+        let target = self.usage.appended();
+        let mut sinks = serde_json::Map::new();
+        for sink in &self.sinks {
+            let Standing { buffered, counted, .. } = sink.standing(target).await;
+            let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let stats = &sink.stats;
+            let figures = json!({
+                "delivered": load(&stats.accepted),
+                "dead_lettered": load(&stats.dead_lettered),
+                "possible_doubles": load(&stats.possible_doubles),
+                "lag_records": buffered.values().sum::<u64>(),
+                "lag_counted": counted,
+                "requests": load(&stats.requests),
+                "failed_requests": load(&stats.failed_requests),
+                "damaged_bytes": load(&stats.damaged_bytes),
+                "fault": stats.fault(),
+            });
+            sinks.insert(sink.name.to_string(), figures);
+        }
+        let sources: serde_json::Map<String, Value> = self
+            .sums
+            .get()
+            .into_iter()
+            .filter(|(name, _)| name != manifest::SOURCE)
+            .map(|(name, sum)| {
+                (name, json!({ "lines": sum.lines, "bytes": sum.bytes, "records": sum.records, "gaps": sum.gaps }))
+            })
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "sources": sources,
+            "buffer": {
+                "used_bytes": self.usage.used_bytes(),
+                "max_bytes": self.usage.max_bytes(),
+                "disk_full": self.usage.disk_full(),
+            },
+            "sinks": sinks,
+            "gaps": self.gaps(),
+        })
+    }
+}
