@@ -25,6 +25,7 @@
 //! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
 //! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log.
 //! - [`control`]: the socket by which `drain` and `status` ask the daemon.
+//! - [`verify`]: a run's manifests against what a sink holds: the proof read back.
 //! - [`pipeline`]: builds the stages and owns their queues: the only wiring; a drain while it runs. [`cli`]: one file a command.
 //!
 //! # Invariants
@@ -54,3 +55,4 @@ pub mod record;
 pub mod sink;
 pub mod source;
 pub mod telemetry;
+pub mod verify;

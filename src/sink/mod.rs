@@ -5,6 +5,7 @@ pub mod azure_monitor;
 pub mod console;
 pub mod elasticsearch;
 pub mod file;
+pub mod stored;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -15,11 +15,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("delivery", &["record", "buffer", "sink"]),
     ("manifest", &["record", "buffer", "delivery"]),
     ("control", &[]),
+    ("verify", &["manifest", "sink"]),
     ("telemetry", &[]),
     ("lifecycle", &["buffer", "record"]),
     ("config", &["record", "ingest", "source", "buffer", "sink", "http", "azure"]),
     ("pipeline", &["record", "ingest", "source", "buffer", "delivery", "manifest", "sink", "lifecycle"]),
-    ("cli", &["record", "config", "ingest", "source", "sink", "lifecycle", "control", "pipeline", "telemetry"]),
+    (
+        "cli",
+        &["record", "config", "ingest", "source", "sink", "lifecycle", "control", "pipeline", "telemetry", "verify"],
+    ),
     ("lib", &[]),
     ("main", &[]),
 ];

@@ -10,4 +10,5 @@ mod http_sinks;
 mod layers;
 mod manifest;
 mod support;
+mod verify;
 mod whole;

@@ -13,6 +13,7 @@ mod endpoints;
 mod held;
 mod index;
 mod probe;
+mod search;
 mod template;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use crate::sink::{Asked, Batch, RecordView, SendOutcome, http};
 pub use document::write_document;
 pub use endpoints::{ENDPOINT_PAUSE, RESPONSE_MAX_BYTES};
 pub use index::{INDEX_MAX_BYTES, IndexName};
+pub use search::{Reader, Search};
 
 /// Options of one Elasticsearch sink.
 #[derive(Clone)]
