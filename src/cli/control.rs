@@ -67,10 +67,11 @@ pub(super) fn drain_daemon(state_dir: &std::path::Path, deadline_ms: Option<u64>
     let bar = progress_bar();
     let mut most = 0;
     let answer = control::ask(state_dir, &Request::Drain { deadline_ms }, |step| {
-        most = most.max(step.left);
+        most = most.max(step.left_bytes);
         bar.set_length(most);
-        bar.set_position(most - step.left);
-        bar.set_message(if step.reading { "reading".to_owned() } else { format!("{} records left", step.left) });
+        bar.set_position(most - step.left_bytes);
+        let left = indicatif::HumanBytes(step.left_bytes);
+        bar.set_message(if step.reading { "reading".to_owned() } else { format!("{left} left") });
     });
     bar.finish_and_clear();
     match answer? {
@@ -185,8 +186,8 @@ async fn tell(
     loop {
         let step = seen.borrow().clone();
         let step = match step {
-            Step::Reading => Progress { reading: true, left: 0 },
-            Step::Delivering(target) => Progress { reading: false, left: drainer.left(target).await },
+            Step::Reading => Progress { reading: true, left_bytes: 0 },
+            Step::Delivering(target) => Progress { reading: false, left_bytes: drainer.left_bytes(target) },
         };
         let _ = progress.try_send(step);
         tokio::time::sleep(LOOK).await;

@@ -48,8 +48,8 @@ pub enum Answer {
 pub struct Progress {
     /// The sources are still on their way to the target.
     pub reading: bool,
-    /// Records up to the target that a sink does not have yet: of the sink that has most of them.
-    pub left: u64,
+    /// Bytes of the buffer up to the target that a sink has not passed, about: of the sink that has most of them.
+    pub left_bytes: u64,
 }
 
 /// How a drain ended.

@@ -220,13 +220,9 @@ impl Drainer {
         gaps
     }
 
-    /// Records up to `target` that a sink does not have yet: of the sink that has most of them.
-    pub async fn left(&self, target: LogPosition) -> u64 {
-        let mut most = 0;
-        for sink in &self.sinks {
-            most = most.max(sink.standing(target).await.buffered.values().sum());
-        }
-        most
+    /// Bytes of the log up to `target` that a sink has not passed, about: of the sink that has most of them.
+    pub fn left_bytes(&self, target: LogPosition) -> u64 {
+        self.sinks.iter().map(|sink| bytes_between(*sink.progress.borrow(), target)).max().unwrap_or(0)
     }
 
     /// The state of every stage, as `logferry status --json` prints it.
@@ -273,4 +269,10 @@ impl Drainer {
             "gaps": self.gaps(),
         })
     }
+}
+
+/// Bytes of the log between two places; a segment that was closed early counts whole.
+fn bytes_between(from: LogPosition, to: LogPosition) -> u64 {
+    let at = |position: LogPosition| position.segment * buffer::SEGMENT_BYTES + position.offset;
+    at(to).saturating_sub(at(from))
 }
