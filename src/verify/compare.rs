@@ -108,6 +108,8 @@ pub enum Reason {
     Missing,
     /// Documents are there more than once.
     Doubled,
+    /// More documents are there than were ever sent there, by the manifest.
+    More,
     /// Documents are there that were written after the manifest.
     Past,
     /// The origin has documents and stands in no manifest.
@@ -326,8 +328,11 @@ impl Work<'_> {
         }
         if finding.missing > 0 {
             finding.reasons.insert(Reason::Missing);
-        } else if sequence.found > may_be {
+        } else if sequence.found > may_be && (promise.figures.lost() == 0 || sequence.found > promise.figures.routed) {
             let more = sequence.found - may_be;
+            if sequence.found > promise.figures.routed {
+                finding.reasons.insert(Reason::More);
+            }
             finding.why.push(format!("{more} more than the manifest says"));
         }
         if !sequence.doubled.is_empty() {
@@ -371,25 +376,28 @@ fn incomplete(record: &OriginRecord, sink: &str, finding: &mut Finding) {
         let (gaps, bytes) = (record.figures.gaps, record.figures.gap_bytes);
         why.push(format!("{gaps} gaps ({}), {bytes} bytes", record.gap_kinds.join(", ")));
     }
+    // What was not here when the manifest was written may have come since: from the buffer, or by a replay.
+    let here = record.sinks.get(sink).copied().unwrap_or_default();
+    let has_come = finding.found >= here.routed;
     for (name, figures) in &record.sinks {
-        let here = name == sink;
-        // What was in the buffer for this sink has been looked for.
-        let buffered = if here { 0 } else { figures.buffered };
+        if name == sink && has_come {
+            continue;
+        }
+        let to_come = if name == sink {
+            figures.routed.saturating_sub(figures.lost()).saturating_sub(finding.found).min(figures.buffered)
+        } else {
+            figures.buffered
+        };
         let words = [
             (figures.dead_lettered, "dead-lettered"),
             (figures.evicted, "evicted"),
             (figures.abandoned, "abandoned"),
-            (buffered, "still buffered"),
+            (to_come, "still buffered"),
         ];
-        let of = if here { String::new() } else { format!(" for {name}") };
+        let of = if name == sink { String::new() } else { format!(" for {name}") };
         why.extend(words.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}{of}")));
     }
-    let buffered = record.sinks.get(sink).map_or(0, |figures| figures.buffered);
-    let expected_all = finding.expected.saturating_add(buffered);
-    if buffered > 0 && finding.found < expected_all {
-        why.push(format!("{} still buffered", expected_all - finding.found));
-    }
-    if !record.complete && why.is_empty() && buffered == 0 {
+    if !record.complete && why.is_empty() && here.lost() == 0 && here.buffered == 0 {
         why.push("the manifest says that it is not complete".to_owned());
     }
     if !why.is_empty() {

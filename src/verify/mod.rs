@@ -8,6 +8,8 @@
 //! documents stands in a manifest, and every manifest is whole and complete.**
 
 mod compare;
+#[cfg(test)]
+mod compare_tests;
 mod manifest;
 mod reader;
 pub mod report;

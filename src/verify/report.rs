@@ -117,3 +117,29 @@ fn grouped(number: u64) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_as_people_write_them() {
+        let check = |ranges: &[(u64, u64)], max: usize, expected: &str| {
+            let mut list = Spans::default();
+            ranges.iter().for_each(|&(first, last)| list.push(first, last));
+            list.shorten(max);
+            assert_eq!(spans(&list), expected);
+        };
+        check(&[(17, 17), (40, 41)], 9, "17, 40-41");
+        check(&[(1, 2000)], 9, "1-2000");
+        check(&[(1, 1), (3, 3), (5, 1005)], 1, "1 and 1,002 more");
+        check(&[(1, 1), (3, 3)], 0, "2 of them");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, expected) in [(0, "0"), (999, "999"), (1_424, "1,424"), (1_000_000, "1,000,000")] {
+            assert_eq!(grouped(number), expected);
+        }
+    }
+}
