@@ -62,7 +62,12 @@ impl Engine {
             }
         }
         // A new generation of a known inode is no copy of the one before it.
-        let others = if tail.generation > 0 { Vec::new() } else { self.lookalikes(id) };
+        let others = if tail.generation > 0 {
+            Vec::new()
+        } else {
+            self.look_at_originals(id)?;
+            self.lookalikes(id)
+        };
         for other in others {
             match self.compare(other, id)? {
                 Verdict::Own => {}
@@ -146,6 +151,28 @@ impl Engine {
         }
     }
 
+    /// Looks closely at the files that this one may be a copy of by its name: one that was truncated and has grown to its
+    /// old size since is a new generation, which the copy then begins like.
+    fn look_at_originals(&mut self, id: TailId) -> Result<(), Closed> {
+        let Some(tail) = self.roster.get(id) else { return Ok(()) };
+        let originals: Vec<TailId> = self
+            .roster
+            .iter()
+            .filter(|(_, other)| other.state == State::Live && other.place == Place::Here && other.handle.is_some())
+            .filter(|(_, other)| other.has_origin() && is_rotation_of(&tail.path, &other.path))
+            .map(|(other, _)| other)
+            .collect();
+        for other in originals {
+            if let Some(original) = self.roster.get_mut(other) {
+                original.check = true;
+            }
+            if self.look_at(other) == Some(Condition::Rewritten) {
+                self.rewritten(other)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Tails whose bytes a file begins with and whose name stands in its name.
     fn lookalikes(&self, id: TailId) -> Vec<TailId> {
         let Some(tail) = self.roster.get(id) else { return Vec::new() };
@@ -153,28 +180,44 @@ impl Engine {
         let mut marks: HashMap<u16, Option<Mark>> = HashMap::new();
         let mut begins_with = |head: Mark| {
             let len = head.len;
-            u64::from(len) <= tail.size
-                && *marks.entry(len).or_insert_with(|| Mark::read(handle, 0, len).ok().flatten()) == Some(head)
+            *marks.entry(len).or_insert_with(|| Mark::read(handle, 0, len).ok().flatten()) == Some(head)
+        };
+        let begins_like = |original: &Tail| {
+            original.handle.as_ref().is_some_and(|original| begin_alike(handle, original).unwrap_or(true))
         };
         let is_alike = |(other, candidate): &(TailId, &Tail)| {
             if *other == id {
                 false
             } else if candidate.has_origin() {
-                candidate.read_to() > 0 && begins_with(candidate.head) && has_name_in(&tail.path, &candidate.path)
+                // A copy that is being made may not reach as far as the head yet.
+                candidate.read_to() > 0
+                    && has_name_in(&tail.path, &candidate.path)
+                    && if u64::from(candidate.head.len) <= tail.size {
+                        begins_with(candidate.head)
+                    } else {
+                        begins_like(candidate)
+                    }
             } else {
-                // Neither has been read yet: the longer name is the copy's.
+                // Neither has been read yet: the longer name is the copy's. The original may have grown out of nothing since
+                // it was looked at last.
                 matches!(candidate.state, State::Fresh | State::Live)
-                    && candidate.size > 0
                     && extends_name(&tail.path, &candidate.path)
-                    && candidate.handle.as_ref().is_some_and(|original| begin_alike(handle, original).unwrap_or(true))
+                    && begins_like(candidate)
             }
         };
         self.roster.iter().filter(is_alike).map(|(other, _)| other).collect()
     }
 
-    /// Whether the file of `copy` is a copy of `of`. Looks at the copy first: one that is longer than the original was
-    /// afterwards cannot have come from it.
+    /// Whether the file of `copy` is a copy of `of`. The copy was looked at first: one that is longer than the original
+    /// was afterwards cannot have come from it. Where the original turns out to be truncated the copy is looked at again.
     fn compare(&mut self, of: TailId, copy: TailId) -> Result<Verdict, Closed> {
+        let verdict = self.compare_once(of, copy)?;
+        // The original may have been truncated between the look at it and the comparison: then a second look shows it.
+        let truncated = self.roster.get(of).is_none_or(|original| matches!(original.state, State::Truncated { .. }));
+        if verdict == Verdict::Own && !truncated { self.compare_once(of, copy) } else { Ok(verdict) }
+    }
+
+    fn compare_once(&mut self, of: TailId, copy: TailId) -> Result<Verdict, Closed> {
         let Some(original) = self.roster.get(of) else { return Ok(Verdict::Own) };
         if !matches!(original.state, State::Truncated { .. }) {
             if !self.hold(of)? {
@@ -188,6 +231,12 @@ impl Engine {
                 Some(Condition::Intact) => {}
                 None => return Ok(Verdict::Open),
             }
+        }
+        // Who truncates has finished the copy before: what the copy was when it was looked at last may be a part of it.
+        if self.roster.get(of).is_some_and(|original| matches!(original.state, State::Truncated { .. }))
+            && self.look_at(copy).is_none()
+        {
+            return Ok(Verdict::Open);
         }
         let (Some(original), Some(copy)) = (self.roster.get(of), self.roster.get(copy)) else {
             return Ok(Verdict::Own);
@@ -312,9 +361,10 @@ impl Engine {
 fn verdict(original: &Tail, copy: &Tail) -> io::Result<Verdict> {
     let Some(file) = &copy.handle else { return Ok(Verdict::Open) };
     let reaches = copy.size >= original.read_to();
-    let begins_alike =
-        u64::from(original.head.len) <= copy.size && Mark::read(file, 0, original.head.len)? == Some(original.head);
-    if !begins_alike || original.key == copy.key {
+    // A copy that is being made may not reach that far yet.
+    let has_head = u64::from(original.head.len) <= copy.size;
+    let begins_otherwise = has_head && Mark::read(file, 0, original.head.len)? != Some(original.head);
+    if begins_otherwise || original.key == copy.key {
         return Ok(Verdict::Own);
     }
     if reaches && Mark::read_before(file, original.read_to())? != Some(original.before()) {
@@ -360,10 +410,23 @@ fn extends_name(copy: &Path, original: &Path) -> bool {
     copy.len() > original.len() && copy.as_encoded_bytes().starts_with(original.as_encoded_bytes())
 }
 
-/// Whether two files begin with the same bytes, as far as both reach.
+/// Whether the name of `copy` is what rotation makes of that of `original`: `app.log.1`, `app.log-20261120` or
+/// `app-20261120.log` of `app.log`.
+fn is_rotation_of(copy: &Path, original: &Path) -> bool {
+    let (Some(name), Some(stem)) = (copy.file_name(), original.file_stem()) else { return false };
+    let extension = original.extension().map(|extension| extension.as_encoded_bytes()).unwrap_or_default();
+    let (name, stem) = (name.as_encoded_bytes(), stem.as_encoded_bytes());
+    extends_name(copy, original)
+        || name.strip_prefix(stem).is_some_and(|rest| {
+            let ends_alike = rest.strip_suffix(extension).is_some_and(|rest| rest.len() > 1 && rest.ends_with(b"."));
+            matches!(rest.first(), Some(b'.' | b'-' | b'_')) && ends_alike
+        })
+}
+
+/// Whether two files begin with the same bytes, as far as both reach; false where one is empty.
 fn begin_alike(one: &std::fs::File, other: &std::fs::File) -> io::Result<bool> {
     let size = Stat::of_file(one)?.size.min(Stat::of_file(other)?.size).min(MARK_BYTES as u64);
-    Ok(Mark::read(one, 0, size as u16)? == Mark::read(other, 0, size as u16)?)
+    Ok(size > 0 && Mark::read(one, 0, size as u16)? == Mark::read(other, 0, size as u16)?)
 }
 
 fn begins_compressed(tail: &Tail) -> io::Result<bool> {
@@ -388,5 +451,21 @@ mod tests {
         check("/l/worker2.log", "/l/worker1.log", false);
         check("/l/trace", "/l/docker_trace.txt", false);
         check("/l/.hidden.1", "/l/.hidden", true);
+    }
+
+    #[test]
+    fn a_rotated_file_has_a_number_or_a_date_behind_its_name_or_before_its_extension() {
+        let check = |copy: &str, original: &str, expected: bool| {
+            assert_eq!(is_rotation_of(Path::new(copy), Path::new(original)), expected, "{copy} of {original}");
+        };
+        check("/l/app.log.1", "/l/app.log", true);
+        check("/l/old/app.log-20261120", "/l/app.log", true);
+        check("/l/app-20261120.log", "/l/app.log", true);
+        check("/l/app.1.log", "/l/app.log", true);
+        check("/l/trace.1", "/l/trace", true);
+        check("/l/app.log", "/l/app.log", false);
+        check("/l/application.log", "/l/app.log", false);
+        check("/l/run.12.log", "/l/run.1.log", false);
+        check("/l/app.err", "/l/app.log", false);
     }
 }
