@@ -2,6 +2,7 @@
 
 mod azure_credential;
 mod azure_sink;
+mod chaos;
 mod command_line;
 mod control;
 mod delivery;

@@ -95,6 +95,8 @@ pub struct Ledger {
     /// Most bytes of a body as sent, and inflated.
     pub max_wire_bytes: usize,
     pub max_raw_bytes: usize,
+    /// Most records of one call that was stored.
+    pub max_call_records: u64,
     /// Calls whose body was compressed.
     pub gzipped: u64,
     /// Bodies over [`ingestion::PROMISED_RAW_BYTES`]: Azure may take them, logferry promises not to send them.

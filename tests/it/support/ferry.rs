@@ -133,6 +133,11 @@ impl Running {
         self.signal("TERM");
     }
 
+    /// The exit code of a process that has ended by itself; `None` while it runs.
+    pub fn try_end(&mut self) -> Option<Option<i32>> {
+        self.child.try_wait().expect("wait").map(|status| status.code())
+    }
+
     /// kill -9.
     pub fn kill(mut self) {
         self.child.kill().expect("kill");

@@ -161,6 +161,7 @@ fn take(service: &Service, method: &Method, uri: &Uri, headers: &HeaderMap, body
             ledger.lost_after_204 += rows.len() as u64;
             return;
         }
+        ledger.max_call_records = ledger.max_call_records.max(rows.len() as u64);
         for row in rows {
             service.schema.store(row, now, ledger);
         }
