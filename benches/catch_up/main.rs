@@ -9,10 +9,13 @@
 //! cargo bench                          3 rounds of 2,000,000 lines: floor, logferry, logferry with gzip
 //! cargo bench -- --rounds 5 --lines 500000
 //! cargo bench -- steady                5,000 lines/s for 20 s into a followed file: CPU and latency
+//! cargo bench -- endurance             20,000 lines/s for 10 minutes, with logrotate every 20 s and the sink away for 2:
+//!                                      memory; `--seconds 60` for a shorter one
 //! ```
 //!
 //! Without `--bench`, which cargo gives, it is a quick trial of itself: `cargo test --benches`.
 
+mod endurance;
 mod floor;
 mod lines;
 mod process;
@@ -59,6 +62,8 @@ struct Plan {
     lines: u64,
     rounds: usize,
     steady: bool,
+    /// For so many seconds.
+    endurance: Option<u64>,
     trial: bool,
 }
 
@@ -66,15 +71,20 @@ impl Plan {
     fn parse(words: &[&str]) -> Result<Plan, Fault> {
         let trial = !words.contains(&"--bench");
         let (lines, rounds) = if trial { (TRIAL_LINES, 1) } else { (LINES, ROUNDS) };
-        let mut plan = Plan { lines, rounds, steady: false, trial };
+        let mut plan = Plan { lines, rounds, steady: false, endurance: None, trial };
         let mut words = words.iter().filter(|word| **word != "--bench");
         while let Some(word) = words.next() {
             match (*word, words.clone().next()) {
                 ("steady", _) => plan.steady = true,
+                ("endurance", _) => plan.endurance = Some(endurance::SECONDS),
+                ("--seconds", Some(count)) => (plan.endurance, _) = (Some(count.parse()?), words.next()),
                 ("--lines", Some(count)) => (plan.lines, _) = (count.parse()?, words.next()),
                 ("--rounds", Some(count)) => (plan.rounds, _) = (count.parse()?, words.next()),
                 (other, _) => {
-                    return Err(format!("{other}: expected steady, --lines COUNT or --rounds COUNT").into());
+                    return Err(format!(
+                        "{other}: expected steady, endurance, --seconds COUNT, --lines COUNT or --rounds COUNT"
+                    )
+                    .into());
                 }
             }
         }
@@ -112,6 +122,9 @@ fn drive(plan: &Plan) -> Result<(), Fault> {
     let folder = Folder::new()?;
     if plan.steady {
         return steady::drive(&folder.0, plan.trial);
+    }
+    if let Some(seconds) = plan.endurance {
+        return endurance::drive(&folder.0, seconds);
     }
     let file = folder.0.join("lines.log");
     lines::write(&file, plan.lines)?;

@@ -1,7 +1,7 @@
 //! Starting the parts as processes, and what the kernel counted for them.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -125,6 +125,12 @@ impl Stub {
         let mut address = String::new();
         output.read_line(&mut address)?;
         Ok(Stub { address: address.trim_end().to_owned(), child, input, output })
+    }
+
+    /// Lets it cut every connection, or serve again.
+    pub fn set_down(&mut self, down: bool) -> Result<(), Fault> {
+        writeln!(self.input, "{}", if down { "down" } else { "up" })?;
+        Ok(())
     }
 
     /// Ends it; what it has taken.

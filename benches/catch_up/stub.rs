@@ -1,10 +1,12 @@
 //! The server that takes the records: HTTP/1.1 and as much of `_bulk` as a shipper needs to be content. It keeps
 //! nothing but which lines and which ids have come, so that one that is missing or doubled shows.
 //!
-//! It says `ADDRESS` on its standard output when it listens, and what has come when its standard input ends.
+//! It says `ADDRESS` on its standard output when it listens, and what has come when its standard input ends. A line
+//! `down` there lets it cut every connection from then on, `up` serve again.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,6 +24,9 @@ const BACKING_INDEX: &str = ".ds-logs-bench-default-2026.11.20-000001";
 /// Records of this type are a shipper's own: they have no line.
 const OWN_RECORD: &[u8] = b"\"logferry.manifest";
 
+/// Whether every connection is cut.
+static DOWN: AtomicBool = AtomicBool::new(false);
+
 /// Serves until standard input ends, then prints what came of the lines `0..lines`.
 pub fn run(lines: u64) -> Result<(), Fault> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -38,7 +43,13 @@ pub fn run(lines: u64) -> Result<(), Fault> {
             });
         }
     });
-    std::io::stdin().read_to_end(&mut Vec::new())?;
+    for word in std::io::stdin().lines() {
+        match word?.as_str() {
+            "down" => DOWN.store(true, Ordering::SeqCst),
+            "up" => DOWN.store(false, Ordering::SeqCst),
+            other => return Err(format!("{other:?} is no command").into()),
+        }
+    }
     println!("{}", lock(&seen).report());
     Ok(())
 }
@@ -177,6 +188,9 @@ fn serve(socket: &TcpStream, seen: &Mutex<Seen>) -> Result<(), Fault> {
     let mut output = socket;
     let (mut body, mut plain, mut answer) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(request) = Request::read(&mut input)? {
+        if DOWN.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         if request.length > BODY_MAX_BYTES {
             return Err(format!("a body of {} bytes", request.length).into());
         }

@@ -17,6 +17,9 @@ use crate::verify::{Reader, SCANS_MAX, Verdict, report, take};
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(8);
 
+/// How often the sink is asked before a failure that may pass is the answer.
+const READS_MAX: usize = 3;
+
 /// Origins that are looked through at each reading while waiting: with more in doubt it is not equal yet.
 const SCANS_WHILE_WAITING_MAX: usize = 20;
 
@@ -108,7 +111,7 @@ fn reader(sink: &Options) -> anyhow::Result<Reader> {
 
 /// Reads once; with `--wait` again and again until it is equal or the time is over.
 async fn until_equal(reader: &Reader, arguments: &Arguments, sink: &str) -> Result<Verdict, ReadError> {
-    let Some(wait) = arguments.wait else { return take(reader, &arguments.run_id, sink, SCANS_MAX).await };
+    let Some(wait) = arguments.wait else { return take_patiently(reader, &arguments.run_id, sink).await };
     let until = Instant::now() + wait;
     let progress = progress();
     let mut pause = PAUSE_FIRST;
@@ -126,7 +129,19 @@ async fn until_equal(reader: &Reader, arguments: &Arguments, sink: &str) -> Resu
         pause = (pause * 2).min(PAUSE_MAX);
     }
     progress.finish_and_clear();
-    take(reader, &arguments.run_id, sink, SCANS_MAX).await
+    take_patiently(reader, &arguments.run_id, sink).await
+}
+
+/// Reads once; a failure that may pass, such as a connection that a server has just closed, is no answer yet.
+async fn take_patiently(reader: &Reader, run_id: &str, sink: &str) -> Result<Verdict, ReadError> {
+    for _ in 1..READS_MAX {
+        match take(reader, run_id, sink, SCANS_MAX).await {
+            Err(error) if error.passing => tracing::debug!(reason = error.reason, "reading failed, it is tried again"),
+            result => return result,
+        }
+        tokio::time::sleep(PAUSE_FIRST).await;
+    }
+    take(reader, run_id, sink, SCANS_MAX).await
 }
 
 /// The state of things in a few words.

@@ -71,7 +71,7 @@ async fn round(seed: u64) {
     let engine = &engines[usize::try_from(seed % 2).expect("0 or 1")];
     let index = format!("{}-{seed}", engine.index("chaos").await);
     let azure = AzureServer::start(AzureSettings::default());
-    let faults = Faults::start(engine, &index, &azure, dice.split()).await;
+    let mut faults = Faults::start(engine, &index, &azure, dice.split()).await;
     let run = format!("chaos-{seed}-{}", std::process::id());
     let mut ferry = Ferry::new(&format!(
         "[run]\nrun_id = \"{run}\"\nvm_name = \"vm-7\"\n\

@@ -43,9 +43,11 @@ impl Faults {
     }
 
     /// From here on everything works.
-    pub async fn end(&self) {
+    pub async fn end(&mut self) {
         self.over.store(true, Ordering::SeqCst);
         self.weather.abort();
+        let ended = (&mut self.weather).await;
+        assert!(ended.is_err_and(|error| error.is_cancelled()), "the weather goes on until it is stopped");
         self.proxy.set_down(false);
         refuse_items(&self.engine, &self.index, false).await;
     }
