@@ -26,6 +26,7 @@
 //! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log.
 //! - [`control`]: the socket by which `drain` and `status` ask the daemon.
 //! - [`verify`]: a run's manifests against what a sink holds: the proof read back.
+//! - `fuzz`: what must hold of any bytes, for the tests and the fuzz targets in `fuzz/`.
 //! - [`pipeline`]: builds the stages and owns their queues: the only wiring; a drain while it runs. [`cli`]: one file a command.
 //!
 //! # Invariants
@@ -46,6 +47,8 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod delivery;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod ingest;
 pub mod lifecycle;

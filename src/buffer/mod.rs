@@ -48,6 +48,8 @@ mod cursor;
 #[cfg(test)]
 pub(crate) mod detached;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod queue;
 mod reader;
 mod recovery;

@@ -5,6 +5,8 @@
 //! no map of owned strings is built for it. JSON lines are parsed into an owned value.
 
 pub mod encode;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod framing;
 pub mod options;
 pub mod parse;

@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &["record", "config", "ingest", "source", "sink", "lifecycle", "control", "pipeline", "telemetry", "verify"],
     ),
+    ("fuzz", &["ingest", "buffer", "sink", "source"]),
     ("lib", &[]),
     ("main", &[]),
 ];

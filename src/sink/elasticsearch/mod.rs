@@ -10,6 +10,8 @@
 mod answer;
 mod document;
 mod endpoints;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod held;
 mod index;
 mod probe;

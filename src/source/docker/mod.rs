@@ -20,6 +20,8 @@ mod container;
 mod containers;
 mod engine;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod options;
 pub mod position;
 mod reader;

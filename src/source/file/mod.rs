@@ -15,6 +15,8 @@ mod copies;
 mod desk;
 mod discover;
 mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod generations;
 mod identity;
 mod observe;
