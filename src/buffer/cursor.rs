@@ -179,6 +179,8 @@ impl CursorFile {
             *self = Self::make(Arc::clone(&self.storage), &self.path, state, generation, slot_bytes)?;
             return Ok(());
         }
+        // A write that fails may have torn the one before it: until one succeeds the other slot alone counts.
+        self.written = false;
         self.file.write_all_at(&bytes, (1 - self.synced_slot) * self.slot_bytes)?;
         self.generation = generation;
         self.written = true;

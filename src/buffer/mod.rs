@@ -60,6 +60,8 @@ mod sync;
 mod writer;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;

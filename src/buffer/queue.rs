@@ -206,6 +206,13 @@ impl Appender {
         self.push(&mut waiting, Queued { section, retire: Vec::new() })
     }
 
+    /// Like [`Appender::append_retiring`], without waiting.
+    #[cfg(test)]
+    pub(super) fn queue_retiring(&self, section: Section, retire: Vec<Retirement>) {
+        // Closed: the buffer is about to end.
+        let _ = self.push(&mut lock(&self.shared.waiting), Queued { section, retire });
+    }
+
     fn try_append(&self, queued: Queued) -> Result<Option<Queued>, Closed> {
         let mut waiting = lock(&self.shared.waiting);
         if !waiting.closed && waiting.bytes >= QUEUE_MAX_BYTES {

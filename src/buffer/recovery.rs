@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::format::{self, FRAME_HEADER_BYTES, FrameKind, HeaderFault, RetiredSum, SEGMENT_HEADER_BYTES, Table, Take};
 use super::queue::{Appender, Shared};
@@ -35,7 +36,7 @@ struct Found {
     log_id: Option<[u8; 16]>,
     sinks: Vec<String>,
     retired: Vec<RetiredSum>,
-    live: HashMap<OriginId, Live>,
+    live: BTreeMap<OriginId, Live>,
     /// Length of each whole segment.
     closed: BTreeMap<u64, u64>,
     next_segment: u64,
@@ -44,11 +45,42 @@ struct Found {
     damaged_bytes: u64,
 }
 
+/// How often a writer that waits for room looks again by itself.
+const ROOM_POLL: Duration = Duration::from_secs(1);
+
+/// What has other values in tests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub segment_bytes: u64,
+    pub room_poll: Duration,
+}
+
+/// A log that was recovered, and is not written yet.
+pub(super) struct Opened {
+    pub start: writer::Start,
+    pub readers: Vec<Reader>,
+    pub recovered: Recovered,
+    pub cursors: Vec<(CursorFile, CursorState)>,
+}
+
 /// Opens the buffer in `setup.dir`, or makes one, and starts its threads. Returns it with the cursor of each sink.
 ///
 /// # Errors
 /// [`OpenError`]; a torn tail and damage are none.
 pub fn open(setup: &Setup, storage: Arc<dyn Storage>) -> Result<(Buffer, Vec<(CursorFile, CursorState)>), OpenError> {
+    let segment_bytes = (setup.options.max_bytes / 4).clamp(SEGMENT_MIN_BYTES, SEGMENT_BYTES);
+    let sizes = Sizes { segment_bytes, room_poll: ROOM_POLL };
+    let Opened { start, readers, recovered, cursors } = recover(setup, storage, sizes)?;
+    let shared = Arc::clone(&start.shared);
+    let control = writer::spawn(start).map_err(|source| OpenError::Io { dir: setup.dir.clone(), source })?;
+    Ok((Buffer { appender: Appender { shared }, readers, recovered, control }, cursors))
+}
+
+/// Finds out what the log holds, and opens the cursors.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn recover(setup: &Setup, storage: Arc<dyn Storage>, sizes: Sizes) -> Result<Opened, OpenError> {
     let io_error = |source: io::Error| OpenError::Io { dir: setup.dir.clone(), source };
     storage.create_dir_all(&setup.dir).map_err(io_error)?;
     storage.create_dir_all(&setup.cursor_dir).map_err(io_error)?;
@@ -72,12 +104,13 @@ pub fn open(setup: &Setup, storage: Arc<dyn Storage>) -> Result<(Buffer, Vec<(Cu
         Some(id) => id,
         None => OriginId::random().map_err(io_error)?.0,
     };
-    let control = writer::spawn(writer::Start {
+    let start = writer::Start {
         shared: Arc::clone(&shared),
         storage: Arc::clone(&storage),
         dir: setup.dir.clone(),
         log_id,
-        segment_bytes: (setup.options.max_bytes / 4).clamp(SEGMENT_MIN_BYTES, SEGMENT_BYTES),
+        segment_bytes: sizes.segment_bytes,
+        room_poll: sizes.room_poll,
         sync: setup.options.sync,
         segment: found.next_segment,
         sequence: found.next_sequence,
@@ -85,8 +118,7 @@ pub fn open(setup: &Setup, storage: Arc<dyn Storage>) -> Result<(Buffer, Vec<(Cu
         live: found.live,
         retired: found.retired,
         closed: found.closed,
-    })
-    .map_err(io_error)?;
+    };
     let readers = setup
         .sinks
         .iter()
@@ -96,8 +128,7 @@ pub fn open(setup: &Setup, storage: Arc<dyn Storage>) -> Result<(Buffer, Vec<(Cu
             Reader::new(Arc::clone(&shared), Arc::clone(&storage), &setup.dir, name, bit, state.cursor)
         })
         .collect();
-    let appender = Appender { shared };
-    Ok((Buffer { appender, readers, recovered, control }, cursors))
+    Ok(Opened { start, readers, recovered, cursors })
 }
 
 fn recovered(found: &Found, removed_sinks: Vec<String>) -> Recovered {

@@ -99,14 +99,22 @@ pub(super) fn sync_loop(shared: &Shared, tail: &Tail, interval: Duration) {
             }
         }
         unsynced_since = None;
-        let (file, appended, sequence) = {
-            let target = lock(&tail.target);
-            (target.file.clone(), target.appended, target.sequence)
-        };
-        let Some(file) = file else { continue };
-        if appended > shared.progress.borrow().synced && sync(shared, tail, file.as_ref(), appended, sequence).is_err()
-        {
+        if sync_appended(shared, tail).is_err() {
             return;
         }
+    }
+}
+
+/// Makes durable all that was appended until now.
+pub(super) fn sync_appended(shared: &Shared, tail: &Tail) -> io::Result<()> {
+    let (file, appended, sequence) = {
+        let target = lock(&tail.target);
+        (target.file.clone(), target.appended, target.sequence)
+    };
+    match file {
+        Some(file) if appended > shared.progress.borrow().synced => {
+            sync(shared, tail, file.as_ref(), appended, sequence)
+        }
+        _ => Ok(()),
     }
 }

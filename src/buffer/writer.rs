@@ -1,7 +1,7 @@
 //! The one writer of the log: takes waiting sections into frames, rolls segments, deletes what every sink has, and
 //! retires the origins that it is told to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +17,6 @@ use super::sums::add_difference;
 use super::sync::{SyncTarget, Tail, mark_synced, sync, sync_loop};
 use super::{Control, FRAME_TARGET_BYTES, LiveOrigin, LogPosition, OriginInfo, Section, Snapshot};
 use crate::record::{Constants, Counters, OriginId};
-
-/// How often a writer that waits for room looks again by itself.
-const ROOM_POLL: Duration = Duration::from_secs(1);
 
 /// Name of the file of a segment.
 pub(super) fn segment_name(segment: u64) -> String {
@@ -49,19 +46,22 @@ pub(super) struct Start {
     pub dir: PathBuf,
     pub log_id: [u8; 16],
     pub segment_bytes: u64,
+    /// How often a writer that waits for room looks again by itself.
+    pub room_poll: Duration,
     pub sync: Duration,
     /// Number of the segment to begin.
     pub segment: u64,
     /// Sequence of the next frame.
     pub sequence: u64,
     pub sinks: Vec<String>,
-    pub live: HashMap<OriginId, Live>,
+    /// In an order, so that the same history gives the same bytes.
+    pub live: BTreeMap<OriginId, Live>,
     pub retired: Vec<RetiredSum>,
     /// Older segments and their lengths.
     pub closed: BTreeMap<u64, u64>,
 }
 
-struct Writer {
+pub(super) struct Writer {
     start: Start,
     tail: Arc<Tail>,
     /// `None` while there is no room for the first segment.
@@ -80,12 +80,11 @@ enum Step {
     Stop,
 }
 
-/// Begins the next segment and starts both threads. Where there is no room for the segment the writer waits for it,
-/// while the sinks read what is there.
+/// Begins the next segment. Where there is no room for it the writer waits, while the sinks read what is there.
 ///
 /// # Errors
 /// The segment cannot be made for another reason.
-pub(super) fn spawn(mut start: Start) -> io::Result<Control> {
+pub(super) fn begin(mut start: Start) -> io::Result<(Writer, Arc<Tail>)> {
     let shared = Arc::clone(&start.shared);
     let made = match make_segment(&mut start) {
         Ok(made) => Some(made),
@@ -94,7 +93,6 @@ pub(super) fn spawn(mut start: Start) -> io::Result<Control> {
     };
     let ended = start.live.values().filter(|live| live.ended).count();
     shared.ended_origins.store(ended as u64, Ordering::Relaxed);
-    let interval = start.sync;
     let target = SyncTarget {
         file: None,
         appended: LogPosition { segment: start.segment, offset: 0 },
@@ -119,6 +117,16 @@ pub(super) fn spawn(mut start: Start) -> io::Result<Control> {
     if let Some(made) = made {
         writer.begin(made);
     }
+    Ok((writer, tail))
+}
+
+/// Begins the next segment, see [`begin`], and starts the threads.
+///
+/// # Errors
+/// As [`begin`]; no thread can be started.
+pub(super) fn spawn(start: Start) -> io::Result<Control> {
+    let (shared, interval) = (Arc::clone(&start.shared), start.sync);
+    let (writer, tail) = begin(start)?;
     let guards = [Guard(Arc::clone(&shared)), Guard(Arc::clone(&shared))];
     let [of_writer, of_syncer] = guards;
     let syncer_shared = Arc::clone(&shared);
@@ -193,6 +201,24 @@ fn make_segment(start: &mut Start) -> io::Result<Made> {
 }
 
 impl Writer {
+    /// Writes one frame of what waits, if anything does; for a simulation that takes the thread's place.
+    #[cfg(test)]
+    pub fn step(&mut self) -> io::Result<()> {
+        if self.file.is_none() && self.make_when_there_is_room()? == Step::Stop {
+            return Ok(());
+        }
+        if lock(&self.start.shared.waiting).sections.is_empty() {
+            return Ok(());
+        }
+        let (sections, _) = self.wait_for_work();
+        self.write_all(sections).map(drop)
+    }
+
+    #[cfg(test)]
+    pub fn retired(&self) -> &[RetiredSum] {
+        &self.start.retired
+    }
+
     fn run(mut self) {
         if self.file.is_none() {
             match self.make_when_there_is_room() {
@@ -486,7 +512,7 @@ impl Writer {
         self.answer(&mut waiting);
         if !waiting.abandon && !std::mem::take(&mut waiting.cursor_moved) {
             let work = &self.start.shared.work;
-            waiting = work.wait_timeout(waiting, ROOM_POLL).unwrap_or_else(PoisonError::into_inner).0;
+            waiting = work.wait_timeout(waiting, self.start.room_poll).unwrap_or_else(PoisonError::into_inner).0;
             waiting.cursor_moved = false;
         }
         if waiting.abandon { Step::Stop } else { Step::GoOn }

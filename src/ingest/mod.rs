@@ -5,9 +5,9 @@
 //! no map of owned strings is built for it. JSON lines are parsed into an owned value.
 
 pub mod encode;
+pub mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-pub mod framing;
 pub mod options;
 pub mod parse;
 
