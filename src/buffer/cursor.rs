@@ -127,8 +127,9 @@ impl CursorFile {
         }
         match newest {
             Some((generation, state, synced_slot)) => {
-                // What a killed process wrote last is in the page cache only.
+                // What a killed process wrote last is in the page cache only, perhaps the file's name, too.
                 file.sync()?;
+                sync_folder(storage.as_ref(), path)?;
                 let path = path.to_owned();
                 Ok((
                     CursorFile { storage, path, file, slot_bytes, generation, synced_slot, written: false },
@@ -161,9 +162,7 @@ impl CursorFile {
         file.write_all_at(&state.encode(generation), 0)?;
         file.sync()?;
         storage.rename(&temporary, path)?;
-        if let Some(dir) = path.parent() {
-            storage.sync_dir(dir)?;
-        }
+        sync_folder(storage.as_ref(), path)?;
         Ok(CursorFile { storage, path: path.to_owned(), file, slot_bytes, generation, synced_slot: 0, written: false })
     }
 
@@ -198,6 +197,10 @@ impl CursorFile {
         }
         Ok(())
     }
+}
+
+fn sync_folder(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| storage.sync_dir(dir))
 }
 
 #[cfg(test)]

@@ -85,8 +85,12 @@ impl Ledger {
             *inner.state.dead_lettered.entry(*origin).or_default() += 1;
         }
         inner.write()?;
-        inner.unsynced.get_or_insert_with(Instant::now);
-        Ok(())
+        if dead.is_empty() {
+            inner.unsynced.get_or_insert_with(Instant::now);
+            return Ok(());
+        }
+        // Once the segment is deleted nothing else tells that they were refused.
+        inner.sync()
     }
 
     /// The cursor, and the dead letters by origin that belong to it.
