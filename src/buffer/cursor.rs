@@ -159,7 +159,10 @@ impl CursorFile {
             _ => {}
         }
         let file = storage.create(&temporary, slot_bytes * 2)?;
-        file.write_all_at(&state.encode(generation), 0)?;
+        // Both slots take their room now: without preallocation a full disk would show when a cursor has to move.
+        let mut bytes = state.encode(generation);
+        bytes.resize((slot_bytes * 2) as usize, 0);
+        file.write_all_at(&bytes, 0)?;
         file.sync()?;
         storage.rename(&temporary, path)?;
         sync_folder(storage.as_ref(), path)?;
