@@ -63,18 +63,20 @@ impl Columns<'_> {
         texts * 6 + self.fields.len() + 4096 <= MEMBERS_MAX_BYTES
     }
 
-    /// Appends the members; `part` is the number of the part from 1 and how many there are.
+    /// Appends the members; `part` is the number of the part from 1 and how many there are. A record in which bytes were
+    /// replaced, as they were no UTF-8, says how many in `Fields.InvalidBytes`.
     pub fn encode(&self, out: &mut Vec<u8>, part: Option<(u32, u32)>) {
         let start = out.len();
+        let mut invalid = 0;
         for (name, value) in [("LoggerName", self.logger), ("Level", self.level), ("Message", Some(self.message))] {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 json::key(out, start, name);
-                json::string(out, value);
+                invalid += json::string(out, value);
             }
         }
         if let Some(exception) = self.exception {
             json::key(out, start, "Exception");
-            encode_exception(out, &exception);
+            invalid += encode_exception(out, &exception);
         }
         for (name, value) in self.columns {
             json::key(out, start, name);
@@ -85,15 +87,7 @@ impl Columns<'_> {
             // Writing into a vector does not fail.
             let _ = serde_json::to_writer(&mut *out, &duration);
         }
-        if let Some(piece) = self.piece {
-            json::key(out, start, "Fields");
-            out.extend_from_slice(b"{\"LinePiece\":");
-            json::number(out, u64::from(piece));
-            out.push(b'}');
-        } else if !self.fields.is_empty() {
-            json::key(out, start, "Fields");
-            out.extend_from_slice(self.fields);
-        }
+        self.encode_fields(out, start, invalid);
         if let Some((part, parts)) = part {
             json::key(out, start, "Part");
             json::number(out, u64::from(part));
@@ -101,18 +95,40 @@ impl Columns<'_> {
             json::number(out, u64::from(parts));
         }
     }
+
+    /// Appends the member Fields: what was parsed, and what is to be said about the text itself.
+    fn encode_fields(&self, out: &mut Vec<u8>, start: usize, invalid: u64) {
+        let marks = [("LinePiece", self.piece.map(u64::from)), ("InvalidBytes", (invalid > 0).then_some(invalid))];
+        if self.fields.is_empty() && marks.iter().all(|(_, value)| value.is_none()) {
+            return;
+        }
+        json::key(out, start, "Fields");
+        // Without its closing brace.
+        out.extend_from_slice(self.fields.strip_suffix(b"}").unwrap_or(b"{"));
+        let inside = if self.fields.len() > b"{}".len() { start } else { out.len() };
+        for (name, value) in marks {
+            if let Some(value) = value {
+                json::key(out, inside, name);
+                json::number(out, value);
+            }
+        }
+        out.push(b'}');
+    }
 }
 
-fn encode_exception(out: &mut Vec<u8>, exception: &Exception<'_>) {
+/// Gives how many bytes were replaced.
+fn encode_exception(out: &mut Vec<u8>, exception: &Exception<'_>) -> u64 {
     out.push(b'{');
     let start = out.len();
+    let mut invalid = 0;
     for (name, value) in [("Type", exception.kind), ("Message", exception.message), ("Stack", exception.stack)] {
         if !value.is_empty() {
             json::key(out, start, name);
-            json::string(out, value);
+            invalid += json::string(out, value);
         }
     }
     out.push(b'}');
+    invalid
 }
 
 /// Cuts a text into parts of at most [`STRING_MAX_BYTES`] as JSON text, between characters.
@@ -169,6 +185,26 @@ mod tests {
         assert_eq!(
             String::from_utf8(out).expect("text"),
             r#""Level":"INFO","Message":"m","Exception":{"Type":"E","Stack":"s"},"TraceID":"","DurationMs":1.5,"Fields":{"a":1},"Part":1,"Parts":2"#
+        );
+    }
+    #[test]
+    fn what_was_replaced_is_counted_beside_the_other_fields() {
+        let check = |columns: Columns<'_>, expected: &str| {
+            let mut out = Vec::new();
+            columns.encode(&mut out, None);
+            assert_eq!(String::from_utf8(out).expect("text"), expected);
+        };
+        let bad = Columns { message: b"caf\xe9 \xff", ..Columns::default() };
+        check(bad, "\"Message\":\"caf\u{fffd} \u{fffd}\",\"Fields\":{\"InvalidBytes\":2}");
+        check(Columns { message: b"ok", fields: b"{}", ..bad }, r#""Message":"ok","Fields":{}"#);
+        let both = Columns { message: b"\xe9", fields: b"{\"a\":{}}", ..bad };
+        check(both, "\"Message\":\"\u{fffd}\",\"Fields\":{\"a\":{},\"InvalidBytes\":1}");
+        let piece = Columns { message: b"\xe9", fields: b"{}", piece: Some(7), ..bad };
+        check(piece, "\"Message\":\"\u{fffd}\",\"Fields\":{\"LinePiece\":7,\"InvalidBytes\":1}");
+        let stack = Exception { kind: b"E", message: b"", stack: b"s \xc3" };
+        check(
+            Columns { message: b"m", exception: Some(stack), ..bad },
+            "\"Message\":\"m\",\"Exception\":{\"Type\":\"E\",\"Stack\":\"s \u{fffd}\"},\"Fields\":{\"InvalidBytes\":1}",
         );
     }
 }

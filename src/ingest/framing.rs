@@ -128,7 +128,7 @@ impl Framer {
                 }
                 return Some(self.piece(window, &line));
             }
-            let text = &window[line.start..line.text_end];
+            let text = without_mark(&window[line.start..line.text_end]);
             match &mut self.open {
                 None => {
                     let open = opened(&line, text);
@@ -187,6 +187,14 @@ impl Framer {
         self.searched = end;
         Group { start: line.start, end, lines: 1, piece, traceback: None }
     }
+}
+
+/// UTF-8's byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A text without the byte order mark at its start: what follows decides what it is.
+pub(super) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(MARK).unwrap_or(text)
 }
 
 fn is_continuation(window: &[u8], at: usize) -> bool {

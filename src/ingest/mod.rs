@@ -187,7 +187,10 @@ impl Ingest {
         self.counters.lines += u64::from(group.lines);
         self.counters.recorded_lines += u64::from(group.lines);
         self.counters.bytes += bytes.len() as u64;
-        let text = without_line_end(bytes);
+        // At the start of a stream the mark says that it is UTF-8, which every stream is taken for.
+        let mark = if begin == 0 { bytes.len() - framing::without_mark(bytes).len() } else { 0 };
+        let text = without_line_end(&bytes[mark..]);
+        let group = &Group { start: group.start + mark, ..*group };
         if group.piece.is_some() {
             let logger = self.default_logger.clone();
             let logger = logger.as_deref().map(str::as_bytes);
@@ -263,7 +266,8 @@ impl Ingest {
         };
         // The message goes on over the lines that follow, up to a traceback.
         let message_start = first.len() - parsed.message.len();
-        let traceback = group.traceback.map(|at| at - group.start).filter(|_| self.options.parser != Parser::Raw);
+        let traceback =
+            group.traceback.map(|at| at.saturating_sub(group.start)).filter(|_| self.options.parser != Parser::Raw);
         let default_logger = self.default_logger.clone();
         let mut columns = Columns {
             time: parsed.time.unwrap_or(read_time),

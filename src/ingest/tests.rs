@@ -217,6 +217,48 @@ fn no_bytes_make_a_record_that_is_no_json() {
 }
 
 #[test]
+fn a_byte_order_mark_at_the_start_is_no_text_and_counts_as_read() {
+    let stack = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: bad\n";
+    let check = |text: &str, expected: &[Value]| {
+        assert_eq!(columns(Parser::Auto, &format!("\u{feff}{text}")), expected, "{text:?}");
+    };
+    check("plain\r\n\u{feff}later\n", &[json!({"Message":"plain"}), json!({"Message":"\u{feff}later"})]);
+    check("{\"msg\":\"j\"}\n  x\n", &[json!({"Message":"j"}), json!({"Message":"  x"})]);
+    check("2026-11-20 00:00:00,500 - a - INFO - m\n", &[json!({"LoggerName":"a","Level":"INFO","Message":"m"})]);
+    let exception = json!({"Type":"ValueError","Message":"bad","Stack":stack.trim_end()});
+    check(stack, &[json!({"Level":"ERROR","Message":"ValueError: bad","Exception":exception})]);
+    check(
+        &format!("oh\n{stack}"),
+        &[json!({"Message":"oh","Exception":{"Type":"ValueError","Message":"bad","Stack":stack.trim_end()}})],
+    );
+    check("", &[json!({})]);
+    check("\n", &[json!({})]);
+}
+
+#[test]
+fn bytes_that_are_no_utf_8_stay_readable_and_are_marked() {
+    let text = b"2026-11-20 00:00:00,500 - a - INFO - caf\xe9\nfine \xc3\xa9\nnul \0 here\n{\"a\":\"\xff\"}\n";
+    let records = all(&mut ingest(options(Parser::Auto, Vec::new())), text);
+    let columns: Vec<Value> = records.into_iter().map(|record| record.columns).collect();
+    let marked = json!({"InvalidBytes":1});
+    let expected = [
+        json!({"LoggerName":"a","Level":"INFO","Message":"caf\u{fffd}","Fields":marked}),
+        json!({"Message":"fine \u{e9}"}),
+        json!({"Message":"nul \0 here"}),
+        json!({"Message":"{\"a\":\"\u{fffd}\"}","Fields":marked}),
+    ];
+    assert_eq!(columns, expected);
+    // A character that a bound cuts in two would be marked: no bound cuts one.
+    let long = "\u{e9}\u{6f22}\u{1f6a2}".repeat(300_000);
+    let parts = all(&mut ingest(options(Parser::Auto, Vec::new())), long.as_bytes());
+    assert!(parts.len() > 40 && parts.iter().all(|part| part.columns["Fields"]["InvalidBytes"].is_null()));
+    let broken: Vec<u8> = b"ab\xff".repeat(50_000);
+    let parts = all(&mut ingest(options(Parser::Auto, Vec::new())), &broken);
+    let marked: u64 = parts.iter().map(|part| part.columns["Fields"]["InvalidBytes"].as_u64().expect("marked")).sum();
+    assert_eq!(marked, 50_000);
+}
+
+#[test]
 fn when_rules_set_the_route_and_a_record_without_one_keeps_its_seq() {
     let errors = Rule::new(vec![("Level".into(), vec!["ERROR".into()])]);
     let task = Rule::new(vec![("TaskID".into(), vec!["1*".into()]), ("Level".into(), vec!["INFO".into()])]);

@@ -35,14 +35,16 @@ fn plain_prefix(bytes: &[u8]) -> usize {
     at
 }
 
-/// Appends `bytes` as the inside of a JSON string. What is not UTF-8 becomes U+FFFD, as `String::from_utf8_lossy` does.
-pub fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends `bytes` as the inside of a JSON string. What is not UTF-8 becomes U+FFFD, as `String::from_utf8_lossy` does;
+/// gives how many bytes those were.
+pub fn escape(out: &mut Vec<u8>, bytes: &[u8]) -> u64 {
     let mut rest = bytes;
+    let mut invalid = 0;
     loop {
         let plain = plain_prefix(rest);
         out.extend_from_slice(&rest[..plain]);
         rest = &rest[plain..];
-        let Some(&byte) = rest.first() else { return };
+        let Some(&byte) = rest.first() else { return invalid };
         if byte < 0x80 {
             escape_ascii(out, byte);
             rest = &rest[1..];
@@ -53,6 +55,7 @@ pub fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
             out.extend_from_slice(chunk.valid().as_bytes());
             if !chunk.invalid().is_empty() {
                 out.extend_from_slice("\u{fffd}".as_bytes());
+                invalid += chunk.invalid().len() as u64;
             }
         }
         rest = &rest[high..];
@@ -77,11 +80,12 @@ fn escape_ascii(out: &mut Vec<u8>, byte: u8) {
     }
 }
 
-/// Appends `"bytes"`.
-pub fn string(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends `"bytes"`; gives how many bytes of them are no UTF-8, see [`escape`].
+pub fn string(out: &mut Vec<u8>, bytes: &[u8]) -> u64 {
     out.push(b'"');
-    escape(out, bytes);
+    let invalid = escape(out, bytes);
     out.push(b'"');
+    invalid
 }
 
 /// Appends `,` where `out` already holds a member after `start`, then `"key":`. `key` is plain ASCII.
@@ -135,7 +139,9 @@ mod tests {
         cases.extend((0..=255u8).map(|b| vec![b'x', b, b'y', b'z', b'1', b'2', b'3', b'4', b, b]));
         for case in cases {
             let mut out = Vec::new();
-            string(&mut out, &case);
+            let invalid = string(&mut out, &case);
+            let bad: usize = case.utf8_chunks().map(|chunk| chunk.invalid().len()).sum();
+            assert_eq!(invalid, bad as u64, "{case:?}");
             let read: String = serde_json::from_slice(&out).expect("valid JSON");
             assert_eq!(read, String::from_utf8_lossy(&case), "{case:?}");
             assert_eq!(read.len(), text_len(&case));
