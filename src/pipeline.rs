@@ -523,6 +523,10 @@ fn file_gap_lines(stats: &file::Stats) -> Vec<String> {
     if missed > 0 {
         lines.push(format!("{missed} files were gone before they could be opened"));
     }
+    let utf16 = stats.utf16_files.get();
+    if utf16 > 0 {
+        lines.push(format!("{utf16} files are in UTF-16 and were not read: convert them (iconv -f UTF-16 -t UTF-8)"));
+    }
     lines
 }
 

@@ -137,6 +137,19 @@ impl Ingest {
         self.counters.count_gap(kind, bytes);
     }
 
+    /// Goes on behind `bytes` bytes of the stream that make no line; `gap`: lines are missing with them. Nothing is held back
+    /// and the last section has been taken; the position is the source's to append.
+    pub fn pass_over(&mut self, bytes: u64, gap: Option<GapKind>) {
+        self.framer.reset();
+        self.position += bytes;
+        self.base = self.position;
+        match gap {
+            Some(kind) => self.counters.widen_gap(kind, bytes),
+            None => self.counters.bytes += bytes,
+        }
+        self.section_gaps = self.counters.gaps;
+    }
+
     /// Takes complete groups of lines from the front of `window`, which begins at [`Ingest::position`].
     pub fn feed(&mut self, window: &[u8], times: &dyn Times, flush: Flush) -> Fed {
         let mut consumed = 0;

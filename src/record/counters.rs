@@ -34,7 +34,7 @@ pub enum GapKind {
     Gone,
     /// The engine had rotated its log away.
     Rotated,
-    /// The engine does not hand out the log.
+    /// The engine does not hand out the log, or the bytes are no text that can be read.
     Unreadable,
     /// The engine broke the log off.
     BrokenOff,
@@ -86,9 +86,23 @@ impl Counters {
         self.gap_kinds |= kind.bit();
     }
 
+    /// Notes that so many more bytes are missing in a gap of this kind, which may have been counted before.
+    pub fn widen_gap(&mut self, kind: GapKind, bytes: u64) {
+        if self.has_gap(kind) {
+            self.gap_bytes += bytes;
+        } else {
+            self.count_gap(kind, bytes);
+        }
+    }
+
+    /// Whether a gap of this kind was counted.
+    pub fn has_gap(&self, kind: GapKind) -> bool {
+        self.gap_kinds & kind.bit() != 0
+    }
+
     /// The kinds of gaps, as words.
     pub fn gap_words(&self) -> Vec<&'static str> {
-        GapKind::ALL.iter().filter(|kind| self.gap_kinds & kind.bit() != 0).map(|kind| kind.word()).collect()
+        GapKind::ALL.iter().filter(|kind| self.has_gap(**kind)).map(|kind| kind.word()).collect()
     }
 
     /// What was added since an earlier state of the same origin.

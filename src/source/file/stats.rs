@@ -16,6 +16,8 @@ pub struct Stats {
     pub unread_bytes: Figure,
     /// Files that appeared and were gone before they could be opened.
     pub missed_files: Figure,
+    /// Files in UTF-16, which are not read.
+    pub utf16_files: Figure,
 }
 
 /// Figures of one `[[sources.file]]`.

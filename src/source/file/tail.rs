@@ -1,6 +1,8 @@
 //! One generation of one file: its handle, what was read of it and what was taken up. Reads when it is told to;
 //! which files there are and what happened to them is decided elsewhere.
 
+mod passed;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -169,6 +171,11 @@ pub(super) struct Tail {
     /// Of the bytes before `read`, where `carry` is empty.
     before: Mark,
     verified: Option<Verified>,
+    /// It is in an encoding that is not read; its bytes are passed over.
+    unreadable: bool,
+    said_unreadable: bool,
+    /// Behind what was read the file is a hole to its end.
+    hollow: bool,
     stream: Option<Stream>,
 }
 
@@ -201,6 +208,9 @@ impl Tail {
             carry: Vec::new(),
             before: Mark::EMPTY,
             verified: None,
+            unreadable: false,
+            said_unreadable: false,
+            hollow: false,
             stream: None,
         }
     }
@@ -217,6 +227,7 @@ impl Tail {
 
     /// Lets the lines go to this origin from here on.
     pub fn attach(&mut self, info: Arc<OriginInfo>, ingest: Ingest) {
+        self.unreadable = ingest.counters().has_gap(GapKind::Unreadable);
         self.stream = Some(Stream { info, ingest });
     }
 
@@ -296,7 +307,7 @@ impl Tail {
         }
         let condition = if closely && self.is_stale(&stat) { self.verify(&stat)? } else { Condition::Intact };
         if condition == Condition::Intact {
-            (self.size, self.changed) = (stat.size, stat.changed);
+            (self.size, self.changed) = (self.end_of(stat.size)?, stat.changed);
             self.intact_at = looked_at;
         } else {
             // Whoever looks next is to see it, too, should this answer not be acted on.
@@ -335,6 +346,9 @@ impl Tail {
     }
 
     fn read_into(&mut self, scratch: &mut Vec<u8>, desk: &mut Desk) -> Result<ReadOutcome, Fault> {
+        if self.unreadable {
+            return self.pass_over_unreadable(desk);
+        }
         let Some(handle) = &self.handle else { return Ok(ReadOutcome::Took(0)) };
         let carried = self.carry.len();
         let held_back = self.held_back();
@@ -360,7 +374,15 @@ impl Tail {
         }
         if self.stream.is_none() {
             self.begin_stream(desk)?;
+            if self.unreadable {
+                return self.pass_over_unreadable(desk);
+            }
         }
+        let new = match self.first_hole(&scratch[front..front + new])? {
+            Some((0, hole)) => return self.pass_over_hole(hole, desk),
+            Some((text, _)) => text,
+            None => new,
+        };
         if usize::from(self.head.len) < MARK_BYTES && self.read == front as u64 {
             self.head = Mark::of_head(&scratch[..front + new]);
         }
@@ -378,7 +400,7 @@ impl Tail {
         let options = Arc::clone(&source.ingest);
         let ingest = Ingest::new(options, Arc::clone(&info), constants, self.read, crate::record::Counters::default());
         self.attach(info, ingest);
-        Ok(())
+        self.look_at_encoding()
     }
 
     /// Hands `bytes[at..]` to ingest and appends the sections that come of it. `bytes[..at]` was taken up before.

@@ -201,6 +201,8 @@ fn progress(tail: &Tail, goal: u64, settle: Duration) -> Progress {
         _ if tail.trouble => Progress::Unreadable,
         State::Held { .. } => Progress::Waiting,
         State::Fresh | State::Live => {
+            // There is nothing to read in a hole at the end.
+            let goal = if tail.is_hollow() { goal.min(tail.size) } else { goal };
             if tail.taken() >= goal {
                 Progress::Reached
             } else if tail.read_to() >= goal && tail.at_end() && is_settled(tail, settle) {

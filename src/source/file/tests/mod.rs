@@ -3,6 +3,8 @@
 mod chaos;
 mod copytruncate;
 mod discovery;
+mod encodings;
+mod holes;
 mod restart;
 mod rotation;
 mod targets;
@@ -23,7 +25,7 @@ use super::*;
 use crate::buffer::detached::{Detached, detached};
 use crate::buffer::section::{Section, split_record};
 use crate::ingest::{self, Multiline, Parser, Zone};
-use crate::record::OriginId;
+use crate::record::{GapKind, OriginId};
 use crate::source::{Control, Drained};
 
 /// Longest wait for anything; only a failing test waits this long.
@@ -241,6 +243,7 @@ fn object(members: &[u8]) -> serde_json::Map<String, serde_json::Value> {
 fn origins(log: &[Section]) -> Vec<Origin> {
     let mut order: Vec<OriginId> = Vec::new();
     let mut found: BTreeMap<OriginId, (Origin, u64)> = BTreeMap::new();
+    let mut begins: BTreeMap<OriginId, u64> = BTreeMap::new();
     for section in log {
         let id = section.origin.id;
         let position = Position::decode(&section.position).expect("position");
@@ -267,6 +270,16 @@ fn origins(log: &[Section]) -> Vec<Origin> {
             rest = next;
         }
         assert_eq!((rest.len(), count), (0, section.records.count));
+        if count == 0 {
+            // Bytes that made no line: the counters know them.
+            *end = section.base.max(*end);
+        }
+        let counters = &section.counters;
+        // What was truncated is beyond the position, what could not be read before it.
+        let passed = counters.gap_bytes - position.unread;
+        let passed = if counters.has_gap(GapKind::Unreadable) { passed } else { 0 };
+        let begin = begins.entry(id).or_insert(*end - counters.bytes - passed);
+        assert_eq!(*begin + counters.bytes + passed, *end, "every byte of {id} is counted");
         assert_eq!(position.offset, *end, "position after the last record");
         origin.columns = object(&section.origin.constants);
         (origin.ended, origin.position) = (section.ended, position);
