@@ -21,6 +21,7 @@ use crate::lifecycle::{Report, StateDir, StateError};
 use crate::manifest::{self, Keeper};
 use crate::record::OriginId;
 use crate::sink::{self, Sink, console};
+use crate::source::file::archive;
 use crate::source::{Control, RunColumns, docker, file, stdin};
 use crate::{ingest, record};
 
@@ -55,6 +56,8 @@ pub struct Setup {
     pub docker: Vec<docker::Options>,
     /// Standard input as a source of this name.
     pub stdin: Option<(String, Arc<ingest::Options>)>,
+    /// Which compressed files are read, once; `None`: they are left alone.
+    pub archives: Option<archive::Which>,
     pub sinks: Vec<sink::Options>,
     /// Whether manifests are written: a state folder that goes with the process proves nothing.
     pub manifests: bool,
@@ -96,6 +99,12 @@ pub struct Pipeline {
     stdin: Option<oneshot::Receiver<Result<stdin::End, stdin::Error>>>,
     /// Ends the reading of standard input before its end.
     end_stdin: stdin::Stop,
+    archives: Option<oneshot::Receiver<Result<archive::Outcome, buffer::Closed>>>,
+    end_archives: archive::Stop,
+    /// Everything is read once, to its end.
+    once: bool,
+    /// Inputs that are read once and could not be, or not to their end: which and why.
+    unreadable: Vec<String>,
     sinks: Vec<Handle>,
     deliveries: JoinSet<Result<(usize, u64), DeliveryError>>,
     stop_deliveries: watch::Sender<bool>,
@@ -141,6 +150,7 @@ pub struct Watched {
     sums: buffer::SumsWatch,
     sinks: Vec<Handle>,
     end_stdin: stdin::Stop,
+    end_archives: archive::Stop,
 }
 
 impl Watched {
@@ -154,9 +164,10 @@ impl Watched {
         (lines, self.sinks.iter().map(done).collect())
     }
 
-    /// Standard input is taken as ended: what was read of it is delivered.
+    /// What is read once is taken as ended, standard input and compressed files: what was read of it is delivered.
     pub fn end_input(&self) {
         self.end_stdin.set();
+        self.end_archives.set();
     }
 
     /// Standard output was closed by whoever read it: there is nobody to write for.
@@ -173,9 +184,11 @@ struct DockerRunning {
 /// Where the sources have come to.
 struct Reached {
     taken: drain::Taken,
-    /// Standard input was cut off by the stop, or broke off for this reason.
+    /// What is read once was cut off by the stop; standard input broke off for this reason.
     input_cut: bool,
     input_fault: Option<String>,
+    /// Which inputs could not be read to their end, and why.
+    unreadable: Vec<String>,
 }
 
 /// A source, or the buffer, is gone and gives no answer.
@@ -187,7 +200,7 @@ impl Pipeline {
     /// # Errors
     /// [`Error`]; then nothing runs.
     pub fn start(setup: Setup) -> Result<Self, Error> {
-        let Setup { run_columns, vm_name, state_dir, buffer, files, docker, stdin, sinks, manifests } = setup;
+        let Setup { run_columns, vm_name, state_dir, buffer, files, docker, stdin, archives, sinks, manifests } = setup;
         let state = StateDir::open(&state_dir, vm_name.as_deref(), crate::lifecycle::state_dir::host_name)?;
         let run = run_columns_with(run_columns, state.vm_name());
         let user_agent = concat!("logferry/", env!("CARGO_PKG_VERSION"));
@@ -246,14 +259,53 @@ impl Pipeline {
             docker_tasks: JoinSet::new(),
             stdin: None,
             end_stdin: stdin::Stop::default(),
+            archives: None,
+            end_archives: archive::Stop::default(),
+            once: archives.is_some(),
+            unreadable: Vec::new(),
             sinks: handles,
             deliveries,
             stop_deliveries,
             manifests,
             stopping: watch::Sender::new(false),
         };
+        let files = match archives {
+            Some(which) => {
+                let setup = archive::Setup {
+                    sources: files,
+                    which,
+                    run: run.clone(),
+                    appender: buffer.appender.clone(),
+                    live: live.clone(),
+                    own_paths: own_paths(&sinks, &state_dir),
+                };
+                pipeline.start_archives(setup)?
+            }
+            None => files,
+        };
         pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
         Ok(pipeline)
+    }
+
+    /// Starts to read compressed files; gives back the sources, which now leave them out.
+    fn start_archives(&mut self, setup: archive::Setup) -> Result<Vec<file::Options>, Error> {
+        let mut files = setup.sources.clone();
+        let archives = archive::Archives::find(setup, Box::new(OriginId::random)).map_err(Error::Files)?;
+        let patterns = archives.patterns();
+        if patterns.is_empty() {
+            return Ok(files);
+        }
+        for source in &mut files {
+            source.exclude.extend(patterns.iter().cloned());
+        }
+        let (done, ended) = oneshot::channel();
+        let stop = self.end_archives.clone();
+        let thread = std::thread::Builder::new().name("archives".to_owned());
+        // The other end is gone when nobody waits any more.
+        let spawned = thread.spawn(move || drop(done.send(archives.read(&stop))));
+        spawned.map_err(Error::Files)?;
+        self.archives = Some(ended);
+        Ok(files)
     }
 
     #[allow(clippy::too_many_arguments, reason = "called once; the parts have no meaning of their own together")]
@@ -357,7 +409,12 @@ impl Pipeline {
 
     /// A view of the running pipeline that outlives it.
     pub fn watch(&self) -> Watched {
-        Watched { sums: self.control.watch_sums(), sinks: self.sinks.clone(), end_stdin: self.end_stdin.clone() }
+        Watched {
+            sums: self.control.watch_sums(),
+            sinks: self.sinks.clone(),
+            end_stdin: self.end_stdin.clone(),
+            end_archives: self.end_archives.clone(),
+        }
     }
 
     /// Takes the pipeline down in order. `give_up` ends the wait early: then the rest stays in the buffer.
@@ -392,7 +449,8 @@ impl Pipeline {
             () = sleep_until(for_records) => None,
             () = &mut give_up => None,
         };
-        let Some(Reached { taken: drain::Taken { target, snapshot, drained }, input_cut, input_fault }) = reached
+        let Some(Reached { taken: drain::Taken { target, snapshot, drained }, input_cut, input_fault, unreadable }) =
+            reached
         else {
             report.source_unfinished = true;
             drainer.write_manifests(None, &mut report).await;
@@ -400,6 +458,7 @@ impl Pipeline {
         };
         report.left_bytes = drained.left_bytes;
         report.source_unfinished = input_cut;
+        self.unreadable = unreadable;
         let sinks = self.sinks.clone();
         tokio::select! {
             biased;
@@ -431,18 +490,31 @@ impl Pipeline {
     /// can be watched meanwhile.
     fn drain_sources(&mut self, stop: Stop) -> impl Future<Output = Result<Reached, Gone>> + use<> {
         let drainer = self.drainer();
-        let stdin = self.stdin.take();
+        let (stdin, archives) = (self.stdin.take(), self.archives.take());
         async move {
-            let mut taken = drainer.take_up(stop, true).await?;
-            let (mut input_cut, mut input_fault) = (false, None);
+            let taken = drainer.take_up(stop, true).await?;
+            let (input_cut, input_fault, unreadable) = (false, None, Vec::new());
+            let mut reached = Reached { taken, input_cut, input_fault, unreadable };
+            if stdin.is_none() && archives.is_none() {
+                return Ok(reached);
+            }
+            if let Some(archives) = archives {
+                let outcome = archives.await.map_err(|_| Gone)?.map_err(|buffer::Closed| Gone)?;
+                reached.input_cut = outcome.cut;
+                reached.unreadable = outcome.faults;
+            }
             if let Some(stdin) = stdin {
                 match stdin.await.map_err(|_| Gone)? {
-                    Ok(end) => input_cut = end == stdin::End::Cut,
-                    Err(error) => input_fault = Some(error.to_string()),
+                    Ok(stdin::End::Whole) => {}
+                    Ok(stdin::End::Cut) => reached.input_cut = true,
+                    Ok(stdin::End::Unreadable) => reached
+                        .unreadable
+                        .push("standard input is in UTF-16: convert it (iconv -f UTF-16 -t UTF-8)".to_owned()),
+                    Err(error) => reached.input_fault = Some(error.to_string()),
                 }
-                (taken.target, taken.snapshot) = drainer.flush().await?;
             }
-            Ok(Reached { taken, input_cut, input_fault })
+            (reached.taken.target, reached.taken.snapshot) = drainer.flush().await?;
+            Ok(reached)
         }
     }
 
@@ -483,6 +555,13 @@ impl Pipeline {
         }
         report.sources = self.control.sums();
         report.gaps = self.drainer().gaps();
+        report.unreadable = self.unreadable;
+        if let Some(files) = self.files.as_ref().filter(|_| self.once) {
+            // Of what was to be read to its end it is no note.
+            let utf_16 = utf_16_line(&files.stats);
+            report.gaps.retain(|line| Some(line) != utf_16.as_ref());
+            report.unreadable.extend(utf_16);
+        }
         let fatal = self.control.failure();
         let control = self.control;
         // Its threads sync before they end: not on a thread of the runtime.
@@ -523,11 +602,13 @@ fn file_gap_lines(stats: &file::Stats) -> Vec<String> {
     if missed > 0 {
         lines.push(format!("{missed} files were gone before they could be opened"));
     }
-    let utf16 = stats.utf16_files.get();
-    if utf16 > 0 {
-        lines.push(format!("{utf16} files are in UTF-16 and were not read: convert them (iconv -f UTF-16 -t UTF-8)"));
-    }
+    lines.extend(utf_16_line(stats));
     lines
+}
+
+fn utf_16_line(stats: &file::Stats) -> Option<String> {
+    let files = stats.utf16_files.get();
+    (files > 0).then(|| format!("{files} files are in UTF-16: convert them (iconv -f UTF-16 -t UTF-8)"))
 }
 
 fn gap_lines(stats: &docker::Stats) -> Vec<String> {

@@ -150,6 +150,7 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         files: config.files.clone(),
         docker: config.docker.clone(),
         stdin: None,
+        archives: None,
         sinks: config.sinks.clone(),
         manifests: true,
     }

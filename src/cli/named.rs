@@ -129,11 +129,11 @@ fn look(path: &Path) -> Result<Given, Usage> {
     Ok(Given { spellings, folder: metadata.is_dir() })
 }
 
-/// The command that decompresses a file, where it is compressed.
+/// The command that decompresses a file, where it is compressed and cannot be read as it is.
 fn compressed(path: &Path) -> io::Result<Option<&'static str>> {
     let mut first = Vec::new();
     File::open(path)?.take(file::COMPRESSED_HEAD_BYTES as u64).read_to_end(&mut first)?;
-    Ok(file::decompressor(&first))
+    Ok(file::decompressor(&first).filter(|_| !file::archive::is_gzip(&first)))
 }
 
 #[cfg(test)]
@@ -212,7 +212,7 @@ mod tests {
                 None => assert_eq!(said, None, "{name}"),
             }
         };
-        check("a.log.gz", b"\x1f\x8b\x08\0", Some("is compressed: decompress it first (zcat "));
+        check("a.log.gz", b"\x1f\x8b\x08\0", None);
         check("a.log.zst", b"\x28\xb5\x2f\xfd\0", Some("zstdcat"));
         check("a.log.xz", b"\xfd7zXZ\0\0", Some("xzcat"));
         check("a.log.bz2", b"BZh9", Some("bzcat"));

@@ -14,6 +14,7 @@ use crate::config::{Config, Purpose, Source};
 use crate::lifecycle::report::EXIT_FAILED;
 use crate::lifecycle::{Report, Signals, StateError};
 use crate::pipeline::{self, Pipeline, Setup, Stop};
+use crate::source::file::archive::Which;
 use crate::telemetry::log;
 
 /// How often the progress line is drawn anew.
@@ -69,6 +70,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
     }
     let temporary = if without_config { Some(TemporaryState::new()?) } else { None };
     let mut setup = pipeline_setup(&loaded.config);
+    setup.archives = Some(if arguments.paths.is_empty() { Which::Unread } else { Which::All });
     if let Some(state) = &temporary {
         setup.state_dir = state.0.clone();
         // Who reads standard output wants the records; the report says what there is to prove.

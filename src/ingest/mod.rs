@@ -77,6 +77,8 @@ pub struct Ingest {
     /// Lines and gaps at the start of the section under way.
     section_lines: u64,
     section_gaps: u64,
+    /// Bytes were passed over since.
+    passed_over: bool,
 }
 
 impl Ingest {
@@ -99,6 +101,7 @@ impl Ingest {
             first_seq: counters.records + 1,
             section_lines: counters.lines,
             section_gaps: counters.gaps,
+            passed_over: false,
             counters,
             records: Records::default(),
             last_bytes: 0,
@@ -138,7 +141,7 @@ impl Ingest {
     }
 
     /// Goes on behind `bytes` bytes of the stream that make no line; `gap`: lines are missing with them. Nothing is held back
-    /// and the last section has been taken; the position is the source's to append.
+    /// and the last section has been taken.
     pub fn pass_over(&mut self, bytes: u64, gap: Option<GapKind>) {
         self.framer.reset();
         self.position += bytes;
@@ -147,7 +150,7 @@ impl Ingest {
             Some(kind) => self.counters.widen_gap(kind, bytes),
             None => self.counters.bytes += bytes,
         }
-        self.section_gaps = self.counters.gaps;
+        self.passed_over = true;
     }
 
     /// Takes complete groups of lines from the front of `window`, which begins at [`Ingest::position`].
@@ -171,7 +174,8 @@ impl Ingest {
     /// `None` where nothing was consumed since the last one and the origin has not `ended`.
     pub fn section(&mut self, position: Vec<u8>, ended: bool) -> Option<Section> {
         let is_same = self.counters.lines == self.section_lines && self.counters.gaps == self.section_gaps;
-        if is_same && !ended {
+        let passed_over = std::mem::take(&mut self.passed_over);
+        if is_same && !passed_over && !ended {
             return None;
         }
         let section = Section {

@@ -44,6 +44,8 @@ pub struct Report {
     pub left_bytes: u64,
     /// Lines of containers that may be missing: what and why.
     pub gaps: Vec<String>,
+    /// Inputs that are read once and could not be, or not to their end: which and why.
+    pub unreadable: Vec<String>,
     /// A source did not come to its end before the deadline.
     pub source_unfinished: bool,
     /// The state goes with the process: what is left is not kept for a next start.
@@ -56,13 +58,17 @@ impl Report {
     pub fn exit_code(&self) -> u8 {
         if self.left_bytes > 0 || self.source_unfinished || self.sinks.iter().any(|sink| sink.unfinished) {
             EXIT_LEFT
-        } else if self.sinks.iter().any(|sink| sink.damaged_bytes > 0) {
+        } else if self.is_damaged() || !self.unreadable.is_empty() {
             EXIT_FAILED
         } else if self.sinks.iter().any(|sink| sink.dead_lettered > 0) {
             EXIT_DEAD_LETTERS
         } else {
             EXIT_DELIVERED
         }
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.sinks.iter().any(|sink| sink.damaged_bytes > 0)
     }
 
     /// A table for people.
@@ -112,6 +118,9 @@ impl Report {
         for gap in &self.gaps {
             let _ = writeln!(out, "gap: {gap}");
         }
+        for fault in &self.unreadable {
+            let _ = writeln!(out, "not read: {fault}");
+        }
         if self.left_bytes > 0 {
             let _ = writeln!(
                 out,
@@ -128,7 +137,8 @@ impl Report {
         match self.exit_code() {
             EXIT_LEFT if self.temporary => "not everything was delivered, and nothing is kept: run it again",
             EXIT_LEFT => "records are left, and safe on disk: the next start delivers them",
-            EXIT_FAILED => "delivered, but for damaged parts of the buffer",
+            EXIT_FAILED if self.is_damaged() => "delivered, but for damaged parts of the buffer",
+            EXIT_FAILED => "what could be read is delivered",
             EXIT_DEAD_LETTERS if self.temporary => "delivered, but for records that a sink refused",
             EXIT_DEAD_LETTERS => "delivered, but for records that a sink refused: see dead-letters/ in state.dir",
             _ => "everything delivered",
@@ -151,6 +161,9 @@ mod tests {
         check(SinkReport { dead_lettered: 1, ..SinkReport::default() }, EXIT_DEAD_LETTERS);
         check(SinkReport { dead_lettered: 1, damaged_bytes: 1, ..SinkReport::default() }, EXIT_FAILED);
         check(SinkReport { dead_lettered: 1, unfinished: true, ..SinkReport::default() }, EXIT_LEFT);
+        let broken = Report { unreadable: vec!["a.gz: broken".to_owned()], ..Report::default() };
+        assert_eq!(broken.exit_code(), EXIT_FAILED);
+        assert!(broken.text().contains("not read: a.gz: broken\nwhat could be read is delivered"), "{}", broken.text());
         let unread = Report { left_bytes: 1, ..Report::default() };
         assert_eq!(unread.exit_code(), EXIT_LEFT);
     }

@@ -3,6 +3,7 @@
 
 pub mod docker;
 pub mod file;
+mod intake;
 pub mod stdin;
 
 use std::time::Duration;

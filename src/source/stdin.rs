@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::buffer::{Appender, OriginInfo};
+use crate::buffer::{Appender, Closed, OriginInfo};
 use crate::ingest::{self, Flush, GROUP_QUIET, Ingest};
-use crate::record::{Constants, Counters, OriginId, time};
+use crate::record::{Constants, Counters, OriginId};
+use crate::source::intake::Intake;
 use crate::source::{READ_BYTES, RunColumns};
 
 /// How often a stop is looked for while nothing comes.
@@ -34,6 +35,12 @@ pub enum Error {
     BufferClosed,
 }
 
+impl From<Closed> for Error {
+    fn from(_: Closed) -> Self {
+        Error::BufferClosed
+    }
+}
+
 /// How reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -41,6 +48,8 @@ pub enum End {
     Whole,
     /// A stop ended it while more came: what was read is taken up, the rest stays unread.
     Cut,
+    /// It is in UTF-16: nothing of it was taken up.
+    Unreadable,
 }
 
 /// Tells the reader of standard input to end; clones mean the same reader.
@@ -70,10 +79,15 @@ pub fn follow(
     appender: &Appender,
     stop: &Stop,
 ) -> Result<End, Error> {
-    let mut intake = Intake::new(name, options, run, appender)?;
+    let mut intake = Intake::new(origin(name, options, run)?, appender);
     let (sender, reads) = sync_channel(READS_WAITING);
     std::thread::Builder::new().name("stdin-read".to_owned()).spawn(move || read_on(input, &sender))?;
-    intake.follow(&reads, stop)
+    let end = take_up(&mut intake, &reads, stop)?;
+    if intake.is_unreadable() {
+        tracing::error!("standard input is in UTF-16 and is not read: convert it (iconv -f UTF-16 -t UTF-8)");
+        return Ok(End::Unreadable);
+    }
+    Ok(end)
 }
 
 /// Sends what each read gives, nothing at the end; until the other end is gone.
@@ -91,90 +105,68 @@ fn read_on(mut input: impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) {
     }
 }
 
-/// The one origin of standard input, on its way into the buffer.
-struct Intake<'a> {
-    ingest: Ingest,
-    window: Vec<u8>,
-    appender: &'a Appender,
+/// The one origin of standard input.
+fn origin(name: &str, options: Arc<ingest::Options>, run: &RunColumns) -> io::Result<Ingest> {
+    let id = OriginId::random()?;
+    let own = [("Source".to_owned(), name.to_owned()), ("Origin".to_owned(), id.to_string())];
+    let constants = Constants::new(run.0.iter().cloned().chain(own));
+    let info = OriginInfo { id, descriptor: b"{\"kind\":\"stdin\"}".to_vec(), constants: constants.members().to_vec() };
+    Ok(Ingest::new(options, Arc::new(info), constants, 0, Counters::default()))
 }
 
-impl<'a> Intake<'a> {
-    fn new(
-        name: &str,
-        options: Arc<ingest::Options>,
-        run: &RunColumns,
-        appender: &'a Appender,
-    ) -> Result<Self, io::Error> {
-        let id = OriginId::random()?;
-        let own = [("Source".to_owned(), name.to_owned()), ("Origin".to_owned(), id.to_string())];
-        let constants = Constants::new(run.0.iter().cloned().chain(own));
-        let info =
-            OriginInfo { id, descriptor: b"{\"kind\":\"stdin\"}".to_vec(), constants: constants.members().to_vec() };
-        let ingest = Ingest::new(options, Arc::new(info), constants, 0, Counters::default());
-        Ok(Intake { ingest, window: Vec::new(), appender })
-    }
-
-    fn follow(&mut self, reads: &Receiver<io::Result<Vec<u8>>>, stop: &Stop) -> Result<End, Error> {
-        let mut last = Instant::now();
-        while !stop.is_set() {
-            match reads.recv_timeout(STOP_CHECK) {
-                Ok(read) => {
-                    if self.took_the_end(read)? {
-                        return Ok(End::Whole);
-                    }
+/// Takes up what comes, and what was written before a stop.
+fn take_up(intake: &mut Intake<'_>, reads: &Receiver<io::Result<Vec<u8>>>, stop: &Stop) -> Result<End, Error> {
+    let mut last = Instant::now();
+    while !stop.is_set() {
+        match reads.recv_timeout(STOP_CHECK) {
+            Ok(read) => {
+                if took_the_end(intake, read)? {
+                    return Ok(End::Whole);
+                }
+                last = Instant::now();
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if last.elapsed() >= GROUP_QUIET && intake.holds_back() {
+                    intake.take(&[], Flush::Group, false)?;
                     last = Instant::now();
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if last.elapsed() >= GROUP_QUIET && self.ingest.holds_back() {
-                        self.take(&[], Flush::Group)?;
-                        last = Instant::now();
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return self.take(&[], Flush::All).map(|()| End::Whole),
             }
-        }
-        let mut taken = 0;
-        let mut end = End::Whole;
-        while let Ok(read) = reads.recv_timeout(STOP_QUIET) {
-            taken += read.as_ref().map_or(0, Vec::len);
-            if self.took_the_end(read)? {
+            Err(RecvTimeoutError::Disconnected) => {
+                intake.take(&[], Flush::All, true)?;
                 return Ok(End::Whole);
             }
-            if taken >= STOP_BYTES_MAX {
-                end = End::Cut;
-                break;
-            }
-        }
-        self.take(&[], Flush::All)?;
-        Ok(end)
-    }
-
-    /// Takes up one read; true where it was the end.
-    fn took_the_end(&mut self, read: io::Result<Vec<u8>>) -> Result<bool, Error> {
-        match read {
-            Ok(bytes) if bytes.is_empty() => self.take(&[], Flush::All).map(|()| true),
-            Ok(bytes) => self.take(&bytes, Flush::No).map(|()| false),
-            Err(error) => {
-                self.take(&[], Flush::All)?;
-                Err(error.into())
-            }
         }
     }
+    let mut taken = 0;
+    let mut end = End::Whole;
+    while let Ok(read) = reads.recv_timeout(STOP_QUIET) {
+        taken += read.as_ref().map_or(0, Vec::len);
+        if took_the_end(intake, read)? {
+            return Ok(End::Whole);
+        }
+        if taken >= STOP_BYTES_MAX {
+            end = End::Cut;
+            break;
+        }
+    }
+    intake.take(&[], Flush::All, true)?;
+    Ok(end)
+}
 
-    /// Takes up bytes; [`Flush::All`] ends the origin.
-    fn take(&mut self, bytes: &[u8], flush: Flush) -> Result<(), Error> {
-        self.window.extend_from_slice(bytes);
-        loop {
-            let fed = self.ingest.feed(&self.window, &time::now(), flush);
-            self.window.drain(..fed.consumed);
-            let ended = matches!(flush, Flush::All) && !fed.section_full;
-            let position = self.ingest.position().to_le_bytes().to_vec();
-            if let Some(section) = self.ingest.section(position, ended) {
-                self.appender.append_blocking(section).map_err(|_| Error::BufferClosed)?;
-            }
-            if !fed.section_full {
-                return Ok(());
-            }
+/// Takes up one read; true where it was the end.
+fn took_the_end(intake: &mut Intake<'_>, read: io::Result<Vec<u8>>) -> Result<bool, Error> {
+    match read {
+        Ok(bytes) if bytes.is_empty() => {
+            intake.take(&[], Flush::All, true)?;
+            Ok(true)
+        }
+        Ok(bytes) => {
+            intake.take(&bytes, Flush::No, false)?;
+            Ok(false)
+        }
+        Err(error) => {
+            intake.take(&[], Flush::All, true)?;
+            Err(error.into())
         }
     }
 }
@@ -229,6 +221,22 @@ mod tests {
         let last = until_lines(&taken, 3);
         assert!(last.ended);
         assert_eq!((last.counters.lines, last.counters.records), (3, 3));
+    }
+
+    #[test]
+    fn utf_16_is_said_and_not_garbled() {
+        // The mark comes in two reads.
+        let (reader, mut writer) = std::io::pipe().expect("pipe");
+        let (taken, _, thread) = start(reader);
+        for piece in [&b"\xff"[..], b"\xfea\0\n\0", b"b\0"] {
+            writer.write_all(piece).expect("write");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(writer);
+        assert_eq!(thread.join().expect("thread").expect("read"), End::Unreadable);
+        let last = taken.take(PATIENCE).pop().expect("a section");
+        assert_eq!((last.counters.records, last.counters.gaps, last.counters.gap_bytes), (0, 1, 8));
+        assert!(last.ended);
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn what_a_file_source_would_skip_is_refused_when_it_is_named() {
     let mut ferry = Ferry::new("");
     let fifo = ferry.path("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
-    std::fs::write(ferry.path("app.log.gz"), b"\x1f\x8b\x08\0\0").expect("a file");
+    std::fs::write(ferry.path("app.log.zst"), b"\x28\xb5\x2f\xfd\0").expect("a file");
     std::fs::write(ferry.path("empty.log"), b"").expect("a file");
     let mut check = |path: std::path::PathBuf, code: i32, part: &str| {
         let ended = ferry.call_plain(&["ship", path.to_str().expect("UTF-8")]);
@@ -95,7 +95,7 @@ fn what_a_file_source_would_skip_is_refused_when_it_is_named() {
     let dir = fifo.parent().expect("a folder").to_owned();
     check(fifo, 2, "is no file: pipe it in and use -");
     check("/dev/null".into(), 2, "is no file: pipe it in and use -");
-    check(dir.join("app.log.gz"), 2, "is compressed: decompress it first (zcat ");
+    check(dir.join("app.log.zst"), 2, "is compressed: decompress it first (zstdcat ");
     check(dir.join("empty.log"), 0, "everything delivered");
     check("/proc/self/limits".into(), 0, "everything delivered");
 }

@@ -7,6 +7,7 @@ mod command_line;
 mod control;
 mod delivery;
 mod elasticsearch_sink;
+mod files;
 mod http_sinks;
 mod layers;
 mod manifest;

@@ -11,6 +11,7 @@
 //!
 //! **Invariant:** where it cannot be told whether lines were read before, they are read again, never left out.
 
+pub mod archive;
 mod copies;
 mod desk;
 mod discover;

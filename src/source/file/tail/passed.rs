@@ -7,13 +7,12 @@ use std::time::Instant;
 
 use rustix::fs::SeekFrom;
 
+use crate::source::intake::is_utf_16;
+
 use super::{Desk, Fault, Flush, Flushed, GapKind, MARK_BYTES, Mark, ReadOutcome, Tail, read_at};
 
 /// Holes begin and end between blocks of at least this size, in bytes.
 const BLOCK_BYTES: u64 = 4096;
-
-/// Byte order marks of UTF-16; that of UTF-32 begins like one of them.
-const UTF_16: [&[u8; 2]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 /// What stands behind an offset where nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +21,6 @@ pub(super) enum Hole {
     To(u64),
     /// It reaches to the end of the file: there is nothing to read, and whoever made room may still write there.
     ToTheEnd,
-}
-
-/// Whether bytes that begin a file say that it is in UTF-16.
-pub(in crate::source) fn is_utf_16(head: &[u8]) -> bool {
-    UTF_16.iter().any(|mark| head.starts_with(*mark))
 }
 
 /// The hole at an offset behind which `zeros` zero bytes were read; `None` where there is none or nobody can tell.
@@ -157,7 +151,10 @@ impl Tail {
             self.head = head;
         }
         (self.grown, self.flushed) = (Instant::now(), Flushed::Nothing);
-        self.commit(desk)?;
+        let position = self.position_at(desk.boot, to, before).encode();
+        if let Some(section) = self.stream.as_mut().and_then(|stream| stream.ingest.section(position, false)) {
+            desk.appender.append_blocking(section)?;
+        }
         Ok(ReadOutcome::Took(usize::try_from(bytes).unwrap_or(usize::MAX)))
     }
 }
@@ -167,16 +164,6 @@ mod tests {
     use std::io::{Seek as _, Write as _};
 
     use super::*;
-
-    #[test]
-    fn a_byte_order_mark_tells_utf_16() {
-        let check = |head: &[u8], expected: bool| assert_eq!(is_utf_16(head), expected, "{head:?}");
-        check(b"\xff\xfea\0", true);
-        check(b"\xfe\xff\0a", true);
-        check(b"\xef\xbb\xbf", false);
-        check(b"\xff", false);
-        check(b"", false);
-    }
 
     #[test]
     fn a_hole_reaches_to_the_first_byte_that_was_written() {

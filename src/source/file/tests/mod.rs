@@ -1,5 +1,6 @@
 //! The file source with real files: what stands in them comes out once, whatever happens to them.
 
+mod archives;
 mod chaos;
 mod copytruncate;
 mod discovery;
