@@ -324,3 +324,59 @@ fn a_file_that_may_not_be_read_is_said_and_read_once_it_may() {
     assert!(Command::new("kill").args(["-s", "TERM", &id]).status().expect("kill").success());
     assert_eq!(child.wait().expect("ended").code(), Some(0), "{}", tail(&text()));
 }
+
+/// The daemon in a user namespace of its own, in which a limit of inotify is set.
+fn run_with_few_watches(ferry: &Ferry, limit: &str) -> Option<(std::process::Child, std::path::PathBuf)> {
+    let log = ferry.path("said");
+    let script = format!("{limit} && exec \"$0\" run -c \"$1\"");
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", script, env!("CARGO_BIN_EXE_logferry")]);
+        command.arg(ferry.path("logferry.toml")).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(std::fs::File::create(&log).expect("a log"));
+        command
+    };
+    let allowed = unshare(limit).status().is_ok_and(|status| status.success());
+    allowed.then(|| (unshare(&script).spawn().expect("logferry starts"), log.clone()))
+}
+
+#[test]
+fn without_watches_files_are_polled_and_it_is_said_once() {
+    const FOLDERS: usize = 8;
+    for (limit, said) in [
+        ("echo 3 > /proc/sys/user/max_inotify_watches", "no more folders can be watched"),
+        ("echo 0 > /proc/sys/user/max_inotify_instances", "folders cannot be watched, files are polled instead"),
+    ] {
+        let ferry = Ferry::new(
+            "[[sources.file]]\ninclude = [\"{dir}/logs/*/*.log\"]\n[sinks.file]\npath = \"{dir}/out/r.ndjson\"\n",
+        );
+        for n in 0..FOLDERS {
+            std::fs::create_dir_all(ferry.path(&format!("logs/{n}"))).expect("a folder");
+            append(&ferry.path(&format!("logs/{n}/a.log")), ["one".to_owned()]);
+        }
+        let Some((mut child, log)) = run_with_few_watches(&ferry, limit) else {
+            eprintln!("no user namespace can be had here: {limit} was not tried");
+            return;
+        };
+        let begun = Instant::now();
+        let wait = |lines: usize| {
+            while ferry.records("out/r.ndjson").len() < lines {
+                let text = || std::fs::read_to_string(&log).unwrap_or_default();
+                assert!(begun.elapsed() < PATIENCE, "{lines} lines: {}", tail(&text()));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        wait(FOLDERS);
+        for n in 0..FOLDERS {
+            append(&ferry.path(&format!("logs/{n}/a.log")), ["two".to_owned()]);
+            append(&ferry.path(&format!("logs/{n}/b.log")), ["new".to_owned()]);
+        }
+        wait(3 * FOLDERS);
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", "TERM", &id]).status().expect("kill").success());
+        assert_eq!(child.wait().expect("ended").code(), Some(0));
+        let text = std::fs::read_to_string(&log).expect("a log");
+        assert_eq!(text.lines().filter(|line| line.contains(said)).count(), 1, "{}", tail(&text));
+        assert_eq!(ferry.records("out/r.ndjson").len(), 3 * FOLDERS);
+    }
+}

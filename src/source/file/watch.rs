@@ -15,7 +15,7 @@ use super::wake::{Hint, Wake};
 pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     folders: HashMap<Key, PathBuf>,
-    /// The limit of watches was met and said; no more is asked for.
+    /// The limit of watches was met, which has been said.
     exhausted: bool,
 }
 
@@ -52,9 +52,6 @@ impl Watch {
             stays
         });
         let mut more = false;
-        if self.exhausted {
-            return more;
-        }
         for (key, path) in folders {
             if self.folders.contains_key(key) {
                 continue;
@@ -65,11 +62,13 @@ impl Watch {
                     more = true;
                 }
                 Err(error) if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) => {
-                    self.exhausted = true;
-                    tracing::warn!(
-                        watched = self.folders.len(), folder = %path.display(),
-                        "no more folders can be watched, the rest is polled; raise fs.inotify.max_user_watches"
-                    );
+                    // Asked for again at the next walk: others may have given theirs back, or the limit was raised.
+                    if !std::mem::replace(&mut self.exhausted, true) {
+                        tracing::warn!(
+                            watched = self.folders.len(), folder = %path.display(),
+                            "no more folders can be watched, the rest is polled; raise fs.inotify.max_user_watches"
+                        );
+                    }
                     return more;
                 }
                 Err(error) => tracing::debug!(folder = %path.display(), %error, "folder not watched, polled instead"),

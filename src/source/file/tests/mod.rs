@@ -6,6 +6,7 @@ mod copytruncate;
 mod discovery;
 mod encodings;
 mod holes;
+mod names;
 mod restart;
 mod rotation;
 mod targets;

@@ -243,6 +243,29 @@ fn a_file_that_was_gone_before_it_could_be_opened_is_reported() {
 }
 
 #[test]
+fn files_that_live_for_50_ms_are_read_or_reported() {
+    const FILES: usize = 40;
+    let mut scene = Scene::new(&["*.log"]);
+    scene.timing.poll = Duration::from_secs(3600);
+    let mut running = scene.start();
+    running.drain();
+    let stats = running.stats();
+    for n in 0..FILES {
+        running.scene.write(&format!("{n}.log"), &format!("line of {n}\n"));
+        running.collect(Duration::from_millis(50));
+        running.scene.remove(&format!("{n}.log"));
+    }
+    running.drain();
+    running.stop();
+    let mut lines = scene.lines();
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines.len(), scene.lines().len(), "nothing twice");
+    assert_eq!(lines.len() as u64 + stats.missed_files.get(), FILES as u64);
+    assert!(lines.len() > FILES / 2, "{}", lines.len());
+}
+
+#[test]
 fn a_line_without_an_end_waits_for_its_rest() {
     let mut scene = Scene::new(&["app.log"]);
     scene.write("app.log", "one\nhal");
