@@ -2,6 +2,7 @@
 //! down in order: sources to their target, the buffer to the disk, the sinks to the end of the log.
 
 mod drain;
+mod replay;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,10 @@ use crate::source::{Control, RunColumns, docker, file, stdin};
 use crate::{ingest, record};
 
 pub use drain::{Drainer, Step, Stop};
+pub use replay::Replays;
+
+/// How we name ourselves to servers.
+const USER_AGENT: &str = concat!("logferry/", env!("CARGO_PKG_VERSION"));
 
 /// Messages to one Docker source that wait to be taken; who sends waits.
 const CONTROL_QUEUE: usize = 4;
@@ -203,10 +208,9 @@ impl Pipeline {
         let Setup { run_columns, vm_name, state_dir, buffer, files, docker, stdin, archives, sinks, manifests } = setup;
         let state = StateDir::open(&state_dir, vm_name.as_deref(), crate::lifecycle::state_dir::host_name)?;
         let run = run_columns_with(run_columns, state.vm_name());
-        let user_agent = concat!("logferry/", env!("CARGO_PKG_VERSION"));
         let mut built = Vec::new();
         for options in &sinks {
-            let sink = Sink::new(options, user_agent)
+            let sink = Sink::new(options, USER_AGENT)
                 .map_err(|source| Error::Sink { name: Arc::clone(&options.name), source })?;
             built.push(sink);
         }
@@ -585,6 +589,7 @@ fn sink_report(sink: &Handle, unfinished: bool, left: u64) -> SinkReport {
         name: sink.name.to_string(),
         accepted: load(&sink.stats.accepted),
         dead_lettered: load(&sink.stats.dead_lettered),
+        without_document: load(&sink.stats.without_document),
         damaged_bytes: load(&sink.stats.damaged_bytes),
         possible_doubles: load(&sink.stats.possible_doubles),
         left,

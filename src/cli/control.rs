@@ -9,14 +9,14 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::{ConfigArgument, Usage, find_source, load};
+use super::{ConfigArgument, Usage, find_source, load, replay};
 use crate::config::Purpose;
 use crate::control::{self, Answer, Asked, Outcome, Progress, Request};
 use crate::lifecycle::report::EXIT_DELIVERED;
 use crate::pipeline::{Drainer, Step, Stop};
 
 /// How often the progress of a drain is told, and `status --watch` looks again.
-const LOOK: Duration = Duration::from_millis(500);
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Requests that wait for the daemon; further ones wait at the socket.
@@ -46,7 +46,7 @@ pub(super) struct StatusArguments {
     watch: bool,
 }
 
-fn deadline(text: &str) -> Result<Duration, String> {
+pub(super) fn deadline(text: &str) -> Result<Duration, String> {
     crate::config::quantity::duration(text)
 }
 
@@ -64,15 +64,14 @@ pub(super) fn drain(arguments: DrainArguments) -> anyhow::Result<u8> {
 
 /// Asks the daemon of a state folder for a drain; its report goes to stderr.
 pub(super) fn drain_daemon(state_dir: &std::path::Path, deadline_ms: Option<u64>) -> anyhow::Result<u8> {
+    ask_and_follow(state_dir, &Request::Drain { deadline_ms })
+}
+
+/// Asks for what takes its time, and shows how far it is; its report goes to stderr.
+pub(super) fn ask_and_follow(state_dir: &std::path::Path, request: &Request) -> anyhow::Result<u8> {
     let bar = progress_bar();
     let mut most = 0;
-    let answer = control::ask(state_dir, &Request::Drain { deadline_ms }, |step| {
-        most = most.max(step.left_bytes);
-        bar.set_length(most);
-        bar.set_position(most - step.left_bytes);
-        let left = indicatif::HumanBytes(step.left_bytes);
-        bar.set_message(if step.reading { "reading".to_owned() } else { format!("{left} left") });
-    });
+    let answer = control::ask(state_dir, request, |step| draw(&bar, &mut most, step));
     bar.finish_and_clear();
     match answer? {
         Answer::Done(outcome) => {
@@ -83,8 +82,17 @@ pub(super) fn drain_daemon(state_dir: &std::path::Path, deadline_ms: Option<u64>
     }
 }
 
+/// Draws how far it is; `most`: bytes when they were most.
+pub(super) fn draw(bar: &ProgressBar, most: &mut u64, step: Progress) {
+    *most = step.left_bytes.max(*most);
+    bar.set_length(*most);
+    bar.set_position(*most - step.left_bytes);
+    let left = indicatif::HumanBytes(step.left_bytes);
+    bar.set_message(if step.reading { "reading".to_owned() } else { format!("{left} left") });
+}
+
 /// A bar on a terminal, nothing elsewhere.
-fn progress_bar() -> ProgressBar {
+pub(super) fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -157,6 +165,10 @@ pub(super) async fn answer(drainer: Drainer, mut asked: mpsc::Receiver<Asked>, d
                 Asked::Status { done } => {
                     // A client that went away wants no answer.
                     let _ = done.send(drainer.status().await);
+                }
+                Asked::Replay { deadline_ms, sinks, progress, done } => {
+                    let deadline = deadline_ms.map_or(deadline, Duration::from_millis);
+                    let _ = done.send(Ok(replay::serve(&drainer, &sinks, deadline, &progress).await));
                 }
                 Asked::Drain { deadline_ms, progress, done } => {
                     let deadline = deadline_ms.map_or(deadline, Duration::from_millis);

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod control;
 mod named;
+mod replay;
 mod run;
 mod ship;
 mod verify;
@@ -27,13 +28,14 @@ Examples:
   logferry check -c logferry.toml --online       is it right, and does every sink accept?
   logferry run -c logferry.toml                  the daemon; SIGTERM drains it
   logferry drain -c logferry.toml                is all that was written until now delivered?
+  logferry replay -c logferry.toml               is what a sink refused taken now?
   logferry verify --run-id 42 --wait 15m         is all of the run in the sink?
 
 Exit codes: 0 everything delivered, 1 failure, 2 command line or configuration,
 3 records left (safe in the buffer), 4 delivered but for dead letters.";
 
 /// Commands of the contract that this version does not have.
-const NOT_YET: &[&str] = &["replay", "setup", "try", "tap"];
+const NOT_YET: &[&str] = &["setup", "try", "tap"];
 
 #[derive(Debug, Parser)]
 #[command(name = "logferry", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -60,6 +62,8 @@ enum Command {
     Drain(control::DrainArguments),
     /// Sources, buffer and sinks of the running daemon
     Status(control::StatusArguments),
+    /// Sends dead letters again; through the daemon where one runs
+    Replay(replay::Arguments),
     /// Is the configuration right?
     Check(check::Arguments),
     /// Does a sink hold all that the manifests of a run say?
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Ship(arguments) => ship::run(arguments),
         Command::Drain(arguments) => control::drain(arguments),
         Command::Status(arguments) => control::status(arguments),
+        Command::Replay(arguments) => replay::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Config { command } => config::run(command),

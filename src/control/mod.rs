@@ -1,8 +1,8 @@
-//! The control socket: how `drain` and `status` ask the running daemon. It carries questions and answers and
+//! The control socket: how `drain`, `replay` and `status` ask the running daemon. It carries questions and answers and
 //! decides nothing.
 //!
 //! A stream socket, `state.dir/control.sock`, for its owner alone. The client sends one JSON object on a line, the daemon
-//! answers with lines: `{"progress":…}` from time to time while a drain is under way, and at last one of
+//! answers with lines: `{"progress":…}` from time to time while a drain or replay is under way, and at last one of
 //! `{"done":…}`, `{"status":…}` or `{"error":"…"}`.
 
 mod client;
@@ -31,6 +31,11 @@ pub enum Request {
         deadline_ms: Option<u64>,
     },
     Status,
+    /// Send dead letters again: of these sinks, of all where none is named. Without a deadline: `teardown.deadline`.
+    Replay {
+        deadline_ms: Option<u64>,
+        sinks: Vec<String>,
+    },
 }
 
 /// One line of an answer.
@@ -43,16 +48,17 @@ pub enum Answer {
     Error(String),
 }
 
-/// How far a drain is.
+/// How far a drain or replay is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The sources are still on their way to the target.
     pub reading: bool,
-    /// Bytes of the buffer up to the target that a sink has not passed, about: of the sink that has most of them.
+    /// Bytes of the buffer up to the target that a sink has not passed, about: of the sink that has most of them. Of a
+    /// replay: bytes of dead letters.
     pub left_bytes: u64,
 }
 
-/// How a drain ended.
+/// How a drain or replay ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     pub exit_code: u8,
@@ -63,6 +69,18 @@ pub struct Outcome {
 /// A request on its way to whoever runs the pipeline.
 #[derive(Debug)]
 pub enum Asked {
-    Drain { deadline_ms: Option<u64>, progress: mpsc::Sender<Progress>, done: oneshot::Sender<Result<Outcome, String>> },
-    Status { done: oneshot::Sender<Value> },
+    Drain {
+        deadline_ms: Option<u64>,
+        progress: mpsc::Sender<Progress>,
+        done: oneshot::Sender<Result<Outcome, String>>,
+    },
+    Status {
+        done: oneshot::Sender<Value>,
+    },
+    Replay {
+        deadline_ms: Option<u64>,
+        sinks: Vec<String>,
+        progress: mpsc::Sender<Progress>,
+        done: oneshot::Sender<Result<Outcome, String>>,
+    },
 }

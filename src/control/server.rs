@@ -11,7 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Answer, Asked, Request, socket};
+use super::{Answer, Asked, Outcome, Progress, Request, socket};
 
 /// Longest request, in bytes.
 pub const REQUEST_MAX_BYTES: u64 = 64 * 1024;
@@ -96,22 +96,37 @@ async fn serve(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<()>
             answer.await.map_or_else(|_| stopping(), Answer::Status)
         }
         Request::Drain { deadline_ms } => {
-            let (progress, mut steps) = mpsc::channel(1);
-            let (done, mut answer) = oneshot::channel();
+            let (progress, steps) = mpsc::channel(1);
+            let (done, answer) = oneshot::channel();
             let _ = asked.send(Asked::Drain { deadline_ms, progress, done }).await;
-            loop {
-                tokio::select! {
-                    Some(step) = steps.recv() => put(&mut write, &Answer::Progress(step)).await?,
-                    outcome = &mut answer => break match outcome {
-                        Ok(Ok(outcome)) => Answer::Done(outcome),
-                        Ok(Err(error)) => Answer::Error(error),
-                        Err(_) => stopping(),
-                    },
-                }
-            }
+            follow(&mut write, steps, answer).await?.unwrap_or_else(stopping)
+        }
+        Request::Replay { deadline_ms, sinks } => {
+            let (progress, steps) = mpsc::channel(1);
+            let (done, answer) = oneshot::channel();
+            let _ = asked.send(Asked::Replay { deadline_ms, sinks, progress, done }).await;
+            follow(&mut write, steps, answer).await?.unwrap_or_else(stopping)
         }
     };
     put(&mut write, &last).await
+}
+
+/// Passes progress on until there is an outcome; `None`: there will be none.
+async fn follow(
+    write: &mut (impl AsyncWriteExt + Unpin),
+    mut steps: mpsc::Receiver<Progress>,
+    mut answer: oneshot::Receiver<Result<Outcome, String>>,
+) -> io::Result<Option<Answer>> {
+    loop {
+        tokio::select! {
+            Some(step) = steps.recv() => put(write, &Answer::Progress(step)).await?,
+            outcome = &mut answer => return Ok(match outcome {
+                Ok(Ok(outcome)) => Some(Answer::Done(outcome)),
+                Ok(Err(error)) => Some(Answer::Error(error)),
+                Err(_) => None,
+            }),
+        }
+    }
 }
 
 async fn put(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {

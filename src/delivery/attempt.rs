@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::batch::{BODY_SLACK_BYTES, Load, Sealed};
-use super::deadletter::Refusal;
 use super::decision::{Decision, ItemDecision, Protocol, decide};
+use super::letter::{Refusal, Refused};
 use super::retry::Schedule;
 use super::{DeadLetters, Ledger, Stats};
 use crate::record::OriginId;
@@ -33,11 +33,13 @@ const FAULT_LOG_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Shared {
     pub name: Arc<str>,
-    pub sink: Sink,
+    pub sink: Arc<Sink>,
     pub protocol: Protocol,
     pub stats: Arc<Stats>,
     pub ledger: Ledger,
-    pub dead: DeadLetters,
+    pub dead: Arc<DeadLetters>,
+    /// What is sent are dead letters: each refusal is believed, as none can lose anything.
+    pub is_replay: bool,
     pub drain: Arc<Drain>,
     /// Bytes, from the next load on, that an earlier process may have sent; see `Delivery::suspect_note`.
     pub suspect_left: AtomicUsize,
@@ -335,7 +337,7 @@ impl Shared {
         let refusal = Refusal { status: *status, kind: "request".to_owned(), reason: reason.clone() };
         let number = piece.range.start;
         let before = self.streak().clone();
-        if !self.streak().believes(&refusal) {
+        if !self.is_replay && !self.streak().believes(&refusal) {
             return Step::Again(piece, self.fault(outcome, schedule.after_sink_fault(None), true));
         }
         if let Err(wait) = self.bury(&piece.load, &[(number, refusal)], dead, before, schedule) {
@@ -392,7 +394,7 @@ impl Shared {
                 ItemDecision::Reject => {
                     let refusal =
                         Refusal { status: answer.status, kind: answer.kind.clone(), reason: answer.reason.clone() };
-                    if streak.believes(&refusal) {
+                    if self.is_replay || streak.believes(&refusal) {
                         sorted.refused.push((number, refusal));
                         continue;
                     }
@@ -421,16 +423,24 @@ impl Shared {
         schedule: &mut Schedule,
     ) -> Result<(), Duration> {
         let Some((_, first)) = refused.first() else { return Ok(()) };
-        let letters = refused.iter().map(|(n, refusal)| {
+        let letters = refused.iter().filter_map(|(n, refusal)| {
             let document = self.sink.document(load.batch.slice(&(*n..*n + 1)));
-            (load.batch.ids[*n], document, refusal)
+            let (id, origin) = (*load.batch.ids.get(*n)?, load.origin(*n)?);
+            Some(Refused { id, origin: origin.id, run_id: &origin.run_id, document, refusal })
         });
         let path = self.dead.path().display();
-        if let Err(error) = self.dead.append(letters) {
-            tracing::error!(sink = %self.name, %error, "dead letters cannot be written to {path}: nothing is passed over");
-            *self.streak() = before;
-            let reason = format!("dead letters cannot be written: {error}");
-            return Err(self.fault(&SendOutcome::NotSent { reason }, schedule.after_fault(None), false));
+        let written = match self.is_replay {
+            true => self.dead.append_again(letters).map(|()| 0),
+            false => self.dead.append(letters),
+        };
+        match written {
+            Ok(without_document) => Stats::add(&self.stats.without_document, without_document),
+            Err(error) => {
+                tracing::error!(sink = %self.name, %error, "dead letters cannot be written to {path}: nothing is passed over");
+                *self.streak() = before;
+                let reason = format!("dead letters cannot be written: {error}");
+                return Err(self.fault(&SendOutcome::NotSent { reason }, schedule.after_fault(None), false));
+            }
         }
         dead.extend(refused.iter().filter_map(|(n, _)| load.origin(*n)).map(|origin| origin.id));
         Stats::add(&self.stats.dead_lettered, refused.len());

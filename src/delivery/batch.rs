@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::buffer::{Cursor, ReadOrigin};
+use crate::record::EventId;
 use crate::sink::{Batch, RecordView, Sink};
 
 /// Room of a body beyond its bound, in bytes, so that the record that passes it does not move the whole.
@@ -55,6 +56,17 @@ impl Load {
         self.batch.ends.push(self.batch.body.len());
         self.batch.ids.push(record.event_id);
         self.origins.extend(self.batch.len(), origin);
+    }
+
+    /// Adds a record that was encoded before, as its document; false where the sink has no use for it.
+    pub fn push_document(&mut self, sink: &Sink, id: EventId, document: &[u8], origin: &Arc<ReadOrigin>) -> bool {
+        if !sink.encode_document(id, &origin.run_id, document, &mut self.batch.body) {
+            return false;
+        }
+        self.batch.ends.push(self.batch.body.len());
+        self.batch.ids.push(id);
+        self.origins.extend(self.batch.len(), origin);
+        true
     }
 
     /// Moves the last record into a load of its own, which takes the memory of `spare`.
@@ -125,7 +137,7 @@ pub struct Filling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{EventId, OriginId};
+    use crate::record::OriginId;
 
     fn origin(n: u8) -> Arc<ReadOrigin> {
         Arc::new(ReadOrigin { id: OriginId([n; 16]), constants: Vec::new(), run_id: String::new() })

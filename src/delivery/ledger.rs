@@ -16,7 +16,8 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Inner {
-    file: CursorFile,
+    /// `None`: a replay, which has no place in the log.
+    file: Option<CursorFile>,
     state: CursorState,
     /// Since when something is written and not synced.
     unsynced: Option<Instant>,
@@ -33,7 +34,13 @@ pub struct Ledger {
 impl Ledger {
     pub fn new(file: CursorFile, state: CursorState) -> Self {
         let unsettled = state.in_doubt;
-        Ledger { inner: Mutex::new(Inner { file, state, unsynced: None, unsettled }) }
+        Ledger { inner: Mutex::new(Inner { file: Some(file), state, unsynced: None, unsettled }) }
+    }
+
+    /// Of a replay: nothing of it is written down.
+    pub fn without_file() -> Self {
+        let state = CursorState::default();
+        Ledger { inner: Mutex::new(Inner { file: None, state, unsynced: None, unsettled: false }) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -117,7 +124,8 @@ impl Inner {
     /// Writes the state. A larger file that there is no room for is made later: until then the cursor lags behind,
     /// which costs questions or doubles after a crash, and no record.
     fn write(&mut self) -> io::Result<()> {
-        match self.file.write(&self.state) {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        match file.write(&self.state) {
             Err(error) if is_full(&error) => {
                 tracing::warn!(%error, "no room to write down what a sink has accepted: free some disk");
                 Ok(())
@@ -127,7 +135,9 @@ impl Inner {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()?;
+        if let Some(file) = &mut self.file {
+            file.sync()?;
+        }
         self.unsynced = None;
         Ok(())
     }

@@ -9,6 +9,8 @@ mod batch;
 pub mod deadletter;
 pub mod decision;
 mod ledger;
+mod letter;
+mod replay;
 pub mod retry;
 mod run;
 
@@ -17,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use deadletter::DeadLetters;
 pub use ledger::Ledger;
+pub use replay::{Replay, ReplayError, Replayed, count_lines};
 pub use run::{Delivery, DeliveryError, Handle, Hurry, Standing};
 
 /// Most records of one batch, so that the answers for all of them stay small.
@@ -27,6 +30,8 @@ pub const BATCH_MAX_RECORDS: usize = 20_000;
 pub struct Stats {
     pub accepted: AtomicU64,
     pub dead_lettered: AtomicU64,
+    /// Of these, how many were kept without their document: the dead letters had reached their bound.
+    pub without_document: AtomicU64,
     /// Records sent again although nobody can tell whether the sink has them.
     pub possible_doubles: AtomicU64,
     pub requests: AtomicU64,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::attempt::{Drain, Shared, Streak, deliver};
 use super::batch::{Filling, Load};
 use super::decision::Protocol;
-use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Stats};
+use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Replay, Stats};
 use crate::buffer::{Behind, Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
 use crate::record::{OriginId, RECORD_MAX_BYTES};
 use crate::sink::{self, RecordView, Sink};
@@ -91,6 +91,7 @@ pub struct Handle {
     drain: Arc<Drain>,
     shared: Arc<Shared>,
     behind: Behind,
+    batch_bytes: usize,
 }
 
 /// Where a sink stands with each origin.
@@ -118,6 +119,17 @@ impl Handle {
     pub fn hurry(&self) -> Hurry {
         self.drain.begin();
         Hurry(Arc::clone(&self.drain))
+    }
+
+    /// A replay of the sink's dead letters, beside the delivery.
+    pub fn replay(&self) -> Replay {
+        let Shared { name, protocol, sink, dead, .. } = &*self.shared;
+        Replay::beside(Arc::clone(name), *protocol, Arc::clone(sink), Arc::clone(dead), self.batch_bytes)
+    }
+
+    /// The folder of dead letters of all sinks.
+    pub fn dead_letter_dir(&self) -> &Path {
+        self.shared.dead.dir()
     }
 
     /// Where the sink stands with each origin, of what lies before `target`. Counting takes [`COUNT_MAX`] at most.
@@ -163,10 +175,11 @@ impl Delivery {
         let shared = Shared {
             name: Arc::clone(&options.name),
             protocol: Protocol::of(&options.kind),
-            sink,
+            sink: Arc::new(sink),
             stats: Arc::new(Stats::default()),
             ledger: Ledger::new(file, state),
-            dead: DeadLetters::new(dead_letter_dir, &options.name),
+            dead: Arc::new(DeadLetters::new(dead_letter_dir, &options.name)),
+            is_replay: false,
             drain: Arc::default(),
             suspect_left: AtomicUsize::new(if suspect_note.is_some() { suspect_window } else { 0 }),
             suspect_window,
@@ -200,6 +213,7 @@ impl Delivery {
             drain: Arc::clone(&self.shared.drain),
             shared: Arc::clone(&self.shared),
             behind: self.reader.behind(),
+            batch_bytes: self.batch_bytes,
         }
     }
 

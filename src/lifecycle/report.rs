@@ -22,6 +22,8 @@ pub struct SinkReport {
     pub name: String,
     pub accepted: u64,
     pub dead_lettered: u64,
+    /// Of these, how many were kept without their document.
+    pub without_document: u64,
     pub possible_doubles: u64,
     /// Records that are still in the buffer for it.
     pub left: u64,
@@ -99,6 +101,13 @@ impl Report {
                     out,
                     "{}: {} records were sent twice or may have been; each is found by its EventID",
                     sink.name, sink.possible_doubles
+                );
+            }
+            if sink.without_document > 0 {
+                let _ = writeln!(
+                    out,
+                    "{}: of {} dead letters only the EventID was kept: there are too many; mend the cause and run `logferry replay`",
+                    sink.name, sink.without_document
                 );
             }
             if sink.damaged_bytes > 0 {

@@ -78,6 +78,12 @@ impl Drainer {
         }
     }
 
+    /// Resolves when the pipeline is stopping.
+    pub async fn stopped(&self) {
+        // A sender that is gone means the same.
+        let _ = self.stopping.clone().wait_for(|stopping| *stopping).await;
+    }
+
     async fn drained(&self, stop: Stop, steps: watch::Sender<Step>) -> Result<Report, Gone> {
         let started = Instant::now();
         let mut report = Report::default();
@@ -236,6 +242,7 @@ impl Drainer {
             let figures = json!({
                 "delivered": load(&stats.accepted),
                 "dead_lettered": load(&stats.dead_lettered),
+                "dead_lettered_without_document": load(&stats.without_document),
                 "possible_doubles": load(&stats.possible_doubles),
                 "lag_records": buffered.values().sum::<u64>(),
                 "lag_counted": counted,

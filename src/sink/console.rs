@@ -43,6 +43,11 @@ impl ConsoleSink {
         }
     }
 
+    /// Appends a document; false, and nothing, where people read.
+    pub fn encode_document(&self, document: &[u8], body: &mut Vec<u8>) -> bool {
+        self.options.format == Format::Ndjson && super::file::encode_document(document, body)
+    }
+
     /// Writes the records to standard output.
     pub async fn send(&self, batch: &Batch, range: Range<usize>) -> SendOutcome {
         let bytes = batch.slice(&range).to_vec();

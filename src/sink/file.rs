@@ -36,6 +36,16 @@ pub fn encode_ndjson(record: &RecordView<'_>, body: &mut Vec<u8>) {
     body.push(b'\n');
 }
 
+/// Appends a document that [`encode_ndjson`] made before, and a newline; false, and nothing, where it made no such one.
+pub fn encode_document(document: &[u8], body: &mut Vec<u8>) -> bool {
+    let is_ours = super::elasticsearch::is_document(document);
+    if is_ours {
+        body.extend_from_slice(document);
+        body.push(b'\n');
+    }
+    is_ours
+}
+
 /// The file sink. One writer at a time, whatever is in flight.
 #[derive(Debug)]
 pub struct FileSink {

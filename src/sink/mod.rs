@@ -203,6 +203,17 @@ impl Sink {
         }
     }
 
+    /// Appends a record that is there as its document, as [`Sink::encode`] made it and [`Sink::document`] gave it.
+    /// `run_id`: RunID of its origin. False, and nothing is appended, where it is no document of such a sink.
+    pub fn encode_document(&self, event_id: EventId, run_id: &str, document: &[u8], body: &mut Vec<u8>) -> bool {
+        match self {
+            Sink::Elasticsearch(sink) => sink.encode_document(event_id, run_id, document, body),
+            Sink::AzureMonitor(_) => azure_monitor::encode_document(document, body),
+            Sink::File(_) => file::encode_document(document, body),
+            Sink::Console(sink) => sink.encode_document(document, body),
+        }
+    }
+
     /// One attempt to send the records `range` of `batch`.
     pub async fn send(&self, batch: &Arc<Batch>, range: Range<usize>) -> SendOutcome {
         match self {

@@ -10,9 +10,22 @@ const TIME_GENERATED_DIGITS: usize = 6;
 /// Digits in `EventTime`: all that Azure's datetime can hold (100 ns).
 const EVENT_TIME_DIGITS: usize = 7;
 
+/// How every object begins.
+const HEAD: &[u8] = b"{\"TimeGenerated\":\"";
+
+/// Appends an object that [`encode`] made before, and a comma; false, and nothing, where it made no such object.
+pub fn encode_document(document: &[u8], body: &mut Vec<u8>) -> bool {
+    let is_ours = document.starts_with(HEAD);
+    if is_ours {
+        body.extend_from_slice(document);
+        body.push(b',');
+    }
+    is_ours
+}
+
 /// Appends `{"TimeGenerated":…,"EventTime":…,"EventID":…,"Seq":…` with the columns of origin and line, `}` and a comma.
 pub fn encode(record: &RecordView<'_>, body: &mut Vec<u8>) {
-    body.extend_from_slice(b"{\"TimeGenerated\":\"");
+    body.extend_from_slice(HEAD);
     write_rfc3339(body, record.time, TIME_GENERATED_DIGITS);
     body.extend_from_slice(b"\",\"EventTime\":\"");
     write_rfc3339(body, record.time, EVENT_TIME_DIGITS);
@@ -33,6 +46,14 @@ pub fn encode(record: &RecordView<'_>, body: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::record::EventId;
+
+    #[test]
+    fn a_document_that_is_sent_again_is_the_same_object() {
+        let document = br#"{"TimeGenerated":"2023-11-14T22:13:20.123456Z","EventTime":"2023-11-14T22:13:20.1234567Z"}"#;
+        let mut body = Vec::new();
+        assert!(encode_document(document, &mut body) && !encode_document(br#"{"@timestamp":"x"}"#, &mut body));
+        assert_eq!(body, [&document[..], b","].concat());
+    }
 
     #[test]
     fn a_record_is_an_object_and_a_comma_with_or_without_columns() {

@@ -19,7 +19,7 @@ use crate::azure::credential::{self, Cloud, Credentials, Transport};
 use crate::sink::http::{self, Secret};
 use crate::sink::{Batch, SendOutcome};
 use answer::Target;
-pub use encode::encode;
+pub use encode::{encode, encode_document};
 
 /// Version of the Logs Ingestion API.
 const API_VERSION: &str = "2023-01-01";

@@ -26,9 +26,10 @@ use reqwest::Method;
 use url::Url;
 
 use self::endpoints::{Body, Effect, Endpoints, Reply, Request};
+use crate::record::EventId;
 use crate::sink::{Asked, Batch, RecordView, SendOutcome, http};
 
-pub use document::write_document;
+pub use document::{is_document, write_document};
 pub use endpoints::{ENDPOINT_PAUSE, RESPONSE_MAX_BYTES};
 pub use index::{INDEX_MAX_BYTES, IndexName};
 pub use search::{Reader, Search};
@@ -89,6 +90,12 @@ impl Elasticsearch {
     /// Appends the action line and the document line of one record.
     pub fn encode(&self, record: &RecordView<'_>, body: &mut Vec<u8>) {
         document::write_operation(&self.index, record, body);
+    }
+
+    /// Appends the two lines that store a document which [`Self::encode`] made before, in the index that is configured
+    /// now; false, and nothing, where it made no such document.
+    pub fn encode_document(&self, event_id: EventId, run_id: &str, document: &[u8], body: &mut Vec<u8>) -> bool {
+        document::write_stored(&self.index, event_id, run_id, document, body)
     }
 
     /// One attempt to send the records `range` of `batch`.
