@@ -20,11 +20,12 @@
 //! - [`source`]: [`source::file`] on a thread of its own, [`source::docker`] as tasks, [`source::stdin`].
 //! - [`ingest`]: lines, groups, parsers, routes, encoding; pure computation, called by a source.
 //! - [`buffer`]: the log; its format stands at the top of the module.
-//! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`].
+//! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`]. Dead letters, and
+//!   their replay.
 //! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens. [`http`]: what both need of HTTP.
 //! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
 //! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log.
-//! - [`control`]: the socket by which `drain` and `status` ask the daemon.
+//! - [`control`]: the socket by which `drain`, `replay` and `status` ask the daemon.
 //! - [`verify`]: a run's manifests against what a sink holds: the proof read back.
 //! - `fuzz`: what must hold of any bytes, for the tests and the fuzz targets in `fuzz/`.
 //! - [`pipeline`]: builds the stages and owns their queues: the only wiring; a drain while it runs. [`cli`]: one file a command.

@@ -11,6 +11,7 @@ mod files;
 mod http_sinks;
 mod layers;
 mod manifest;
+mod replay;
 mod support;
 mod verify;
 mod whole;

@@ -82,6 +82,16 @@ impl Ferry {
         Running { child, log }
     }
 
+    /// Starts another command with the configuration.
+    pub fn start(&mut self, arguments: &[&str]) -> Running {
+        let config = self.path("logferry.toml");
+        let mut all = arguments.to_vec();
+        all.extend(["-c", config.to_str().expect("UTF-8")]);
+        let (mut command, log) = self.command(&all);
+        let child = command.stdout(Stdio::null()).spawn().expect("logferry starts");
+        Running { child, log }
+    }
+
     /// Runs another command with the configuration to its end.
     pub fn call(&mut self, arguments: &[&str]) -> Ended {
         let config = self.path("logferry.toml");
@@ -143,6 +153,18 @@ impl Running {
         self.child.kill().expect("kill");
         let status = self.child.wait().expect("wait");
         assert_eq!(status.signal(), Some(9), "it ended before it was killed: {}", self.text());
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_some()
+    }
+
+    /// kill -9; false where it has ended by itself.
+    pub fn kill_if_running(mut self) -> bool {
+        let runs = !self.has_ended();
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+        runs
     }
 
     pub fn text(&self) -> String {
