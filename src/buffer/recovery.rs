@@ -298,7 +298,7 @@ fn replay(
     found.next_sequence = header.sequence + 1;
     offset += header.frame_bytes() as u64;
     let mut synced = header.synced;
-    let mut frames = Vec::new();
+    let mut frames = vec![(header.sequence, SEGMENT_HEADER_BYTES as u64)];
     loop {
         match read_frame(file, number, offset, limit, memory)? {
             Ok((header, bytes)) => {
@@ -333,7 +333,11 @@ fn replay(
     }
     found.torn_bytes += torn_len(file, offset, limit)?;
     // Frames that no later one proves durable may be in the page cache only, and clean there: a sync that failed marks
-    // them so. Written again they are dirty, and the sync below means what it says.
+    // them so. Written again they are dirty, and the sync below means what it says. The same goes for the header.
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    if super::storage::read_full(file, &mut bytes, 0)? == SEGMENT_HEADER_BYTES {
+        file.write_all_at(&bytes, 0)?;
+    }
     for (_, at) in frames.into_iter().filter(|(sequence, _)| *sequence > synced) {
         memory = match read_frame(file, number, at, offset, memory)? {
             Ok((_, bytes)) => {
