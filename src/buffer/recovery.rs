@@ -254,8 +254,8 @@ fn find(dir: &Path, storage: &dyn Storage) -> Result<Found, OpenError> {
     Ok(found)
 }
 
-/// Removes a segment without a whole table: a start that was cut short. One that holds a whole frame all the same, or
-/// that others were begun after, is damage, and set aside.
+/// Removes a segment without a whole header and table: a start that was cut short. One that holds records all the same,
+/// or that others were begun after, is damage, and set aside.
 fn drop_segment(
     found: &mut Found,
     file: &dyn StorageFile,
@@ -266,7 +266,7 @@ fn drop_segment(
     storage: &dyn Storage,
 ) -> io::Result<()> {
     let len = file.size()?;
-    if older || find_frame(file, number, 0, len)?.is_some() {
+    if older || holds_data(file, number, len)? {
         tracing::error!(segment = number, bytes = len, "a damaged segment of the buffer was set aside in quarantine/");
         found.damaged_bytes += len;
         storage.create_dir_all(&dir.join("quarantine"))?;
@@ -275,6 +275,19 @@ fn drop_segment(
         storage.remove(path)?;
     }
     storage.sync_dir(dir)
+}
+
+/// Whether any frame of data is whole: a segment takes one only when its header and table are on disk.
+fn holds_data(file: &dyn StorageFile, number: u64, limit: u64) -> io::Result<bool> {
+    let mut at = find_frame(file, number, 0, limit)?;
+    while let Some(offset) = at {
+        match read_frame(file, number, offset, limit, Vec::new())? {
+            Ok((header, _)) if header.kind == FrameKind::Data => return Ok(true),
+            Ok((header, _)) => at = find_frame(file, number, offset + header.frame_bytes() as u64, limit)?,
+            Err(_) => at = find_frame(file, number, offset + 1, limit)?,
+        }
+    }
+    Ok(false)
 }
 
 /// Replays a segment into `found` and makes its whole part durable; its length, or `None` where the table is not whole.

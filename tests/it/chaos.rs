@@ -11,9 +11,10 @@ mod writer;
 use std::time::{Duration, Instant};
 
 use crate::delivery::azure_sink;
-use crate::support::azure::{AzureServer, AzureSettings};
+use crate::support::azure::{AzureServer, AzureSettings, Fault};
 use crate::support::engine::Engine;
-use crate::support::ferry::{Ferry, until};
+use crate::support::ferry::{Ferry, PATIENCE, append, until};
+use crate::support::search::messages;
 use faults::Faults;
 use oracle::{ERRORS, Held};
 use writer::Writers;
@@ -61,6 +62,33 @@ async fn kills_rotation_and_failing_sinks_lose_nothing_and_double_nothing() {
     for seed in first..first + rounds {
         round(seed).await;
     }
+}
+
+/// The first of two requests is never answered, the second is: a kill then must not leave the first behind the cursor.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_overtakes_another_does_not_move_the_cursor_over_it() {
+    const LINES: usize = 5_000;
+    let azure = AzureServer::start(AzureSettings::default());
+    azure.fault(Fault::Hang);
+    let mut ferry = Ferry::new(&format!(
+        "[[sources.file]]\ninclude = [\"{{dir}}/*.log\"]\n{}batch_bytes = \"100KB\"\n",
+        azure_sink(&azure)
+    ));
+    ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &azure.authority);
+    append(&ferry.path("a.log"), (0..LINES).map(|n| format!("line {n:06} {}", "x".repeat(80))));
+    let running = ferry.run();
+    azure.until("the second request", PATIENCE, |ledger| ledger.answered(204) > 0).await;
+    until("the answer to be counted", async || {
+        let status = ferry.call(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status.stdout).ok()?;
+        (status["sinks"]["azure_monitor"]["delivered"].as_u64()? > 0).then_some(())
+    })
+    .await;
+    running.kill();
+    let ended = ferry.call(&["ship"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let records: Vec<serde_json::Value> = azure.records().into_iter().map(serde_json::Value::Object).collect();
+    assert_eq!(messages(&records).len(), LINES);
 }
 
 /// One round: its line on standard output, or a panic that says how to run it again.
