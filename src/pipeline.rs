@@ -2,15 +2,15 @@
 //! down in order: sources to their target, the buffer to the disk, the sinks to the end of the log.
 
 mod drain;
+mod inputs;
 mod replay;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -23,8 +23,10 @@ use crate::manifest::{self, Keeper};
 use crate::record::OriginId;
 use crate::sink::{self, Sink, console};
 use crate::source::file::archive;
-use crate::source::{Control, RunColumns, docker, file, stdin};
+use crate::source::{Control, RunColumns, docker, file};
 use crate::{ingest, record};
+
+use inputs::{Ends, Inputs, Stops};
 
 pub use drain::{Drainer, Step, Stop};
 pub use replay::Replays;
@@ -101,13 +103,10 @@ pub struct Pipeline {
     files: Option<file::Running>,
     docker: Vec<DockerRunning>,
     docker_tasks: JoinSet<Result<(), Error>>,
-    stdin: Option<oneshot::Receiver<Result<stdin::End, stdin::Error>>>,
-    /// Ends the reading of standard input before its end.
-    end_stdin: stdin::Stop,
-    archives: Option<oneshot::Receiver<Result<archive::Outcome, buffer::Closed>>>,
-    end_archives: archive::Stop,
-    /// Everything is read once, to its end.
-    once: bool,
+    inputs: Inputs,
+    end_inputs: Stops,
+    /// All is read once, to its end: what is left alone is a fault.
+    once: Option<archive::Which>,
     /// Inputs that are read once and could not be, or not to their end: which and why.
     unreadable: Vec<String>,
     sinks: Vec<Handle>,
@@ -154,8 +153,7 @@ impl Drop for Manifests {
 pub struct Watched {
     sums: buffer::SumsWatch,
     sinks: Vec<Handle>,
-    end_stdin: stdin::Stop,
-    end_archives: archive::Stop,
+    end_inputs: Stops,
 }
 
 impl Watched {
@@ -171,8 +169,7 @@ impl Watched {
 
     /// What is read once is taken as ended, standard input and compressed files: what was read of it is delivered.
     pub fn end_input(&self) {
-        self.end_stdin.set();
-        self.end_archives.set();
+        self.end_inputs.set();
     }
 
     /// Standard output was closed by whoever read it: there is nobody to write for.
@@ -189,11 +186,7 @@ struct DockerRunning {
 /// Where the sources have come to.
 struct Reached {
     taken: drain::Taken,
-    /// What is read once was cut off by the stop; standard input broke off for this reason.
-    input_cut: bool,
-    input_fault: Option<String>,
-    /// Which inputs could not be read to their end, and why.
-    unreadable: Vec<String>,
+    inputs: Ends,
 }
 
 /// A source, or the buffer, is gone and gives no answer.
@@ -254,6 +247,7 @@ impl Pipeline {
                 live: live.iter().filter(is_ours).cloned().collect(),
             })
         });
+        let inputs = Inputs::default();
         let mut pipeline = Pipeline {
             started: Instant::now(),
             _state: state,
@@ -261,11 +255,9 @@ impl Pipeline {
             files: None,
             docker: Vec::new(),
             docker_tasks: JoinSet::new(),
-            stdin: None,
-            end_stdin: stdin::Stop::default(),
-            archives: None,
-            end_archives: archive::Stop::default(),
-            once: archives.is_some(),
+            end_inputs: inputs.stops(),
+            inputs,
+            once: archives,
             unreadable: Vec::new(),
             sinks: handles,
             deliveries,
@@ -274,42 +266,19 @@ impl Pipeline {
             stopping: watch::Sender::new(false),
         };
         let files = match archives {
-            Some(which) => {
-                let setup = archive::Setup {
-                    sources: files,
-                    which,
-                    run: run.clone(),
-                    appender: buffer.appender.clone(),
-                    live: live.clone(),
-                    own_paths: own_paths(&sinks, &state_dir),
-                };
-                pipeline.start_archives(setup)?
-            }
-            None => files,
+            Some(which) => pipeline.inputs.start_archives(archive::Setup {
+                sources: files,
+                which,
+                run: run.clone(),
+                appender: buffer.appender.clone(),
+                live: live.clone(),
+                own_paths: own_paths(&sinks, &state_dir),
+            }),
+            None => Ok(files),
         };
+        let files = files.map_err(Error::Files)?;
         pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
         Ok(pipeline)
-    }
-
-    /// Starts to read compressed files; gives back the sources, which now leave them out.
-    fn start_archives(&mut self, setup: archive::Setup) -> Result<Vec<file::Options>, Error> {
-        let mut files = setup.sources.clone();
-        let archives = archive::Archives::find(setup, Box::new(OriginId::random)).map_err(Error::Files)?;
-        let patterns = archives.patterns();
-        if patterns.is_empty() {
-            return Ok(files);
-        }
-        for source in &mut files {
-            source.exclude.extend(patterns.iter().cloned());
-        }
-        let (done, ended) = oneshot::channel();
-        let stop = self.end_archives.clone();
-        let thread = std::thread::Builder::new().name("archives".to_owned());
-        // The other end is gone when nobody waits any more.
-        let spawned = thread.spawn(move || drop(done.send(archives.read(&stop))));
-        spawned.map_err(Error::Files)?;
-        self.archives = Some(ended);
-        Ok(files)
     }
 
     #[allow(clippy::too_many_arguments, reason = "called once; the parts have no meaning of their own together")]
@@ -355,16 +324,8 @@ impl Pipeline {
             self.docker_tasks
                 .spawn(async move { docker::run(setup).await.map_err(|source| Error::Docker { name, source }) });
         }
-        if let Some((name, options)) = stdin {
-            let (done, ended) = oneshot::channel();
-            let stop = self.end_stdin.clone();
-            let thread = std::thread::Builder::new().name("stdin".to_owned());
-            let spawned: std::io::Result<JoinHandle<()>> = thread.spawn(move || {
-                // The other end is gone when nobody waits any more.
-                let _ = done.send(stdin::follow(std::io::stdin(), &name, options, &run, &appender, &stop));
-            });
-            spawned.map_err(|error| Error::Stdin(error.to_string()))?;
-            self.stdin = Some(ended);
+        if let Some(stdin) = stdin {
+            self.inputs.start_stdin(stdin, run, appender).map_err(|error| Error::Stdin(error.to_string()))?;
         }
         Ok(())
     }
@@ -413,12 +374,7 @@ impl Pipeline {
 
     /// A view of the running pipeline that outlives it.
     pub fn watch(&self) -> Watched {
-        Watched {
-            sums: self.control.watch_sums(),
-            sinks: self.sinks.clone(),
-            end_stdin: self.end_stdin.clone(),
-            end_archives: self.end_archives.clone(),
-        }
+        Watched { sums: self.control.watch_sums(), sinks: self.sinks.clone(), end_inputs: self.end_inputs.clone() }
     }
 
     /// Takes the pipeline down in order. `give_up` ends the wait early: then the rest stays in the buffer.
@@ -453,16 +409,14 @@ impl Pipeline {
             () = sleep_until(for_records) => None,
             () = &mut give_up => None,
         };
-        let Some(Reached { taken: drain::Taken { target, snapshot, drained }, input_cut, input_fault, unreadable }) =
-            reached
-        else {
+        let Some(Reached { taken: drain::Taken { target, snapshot, drained }, inputs }) = reached else {
             report.source_unfinished = true;
             drainer.write_manifests(None, &mut report).await;
             return self.end(report, None).await;
         };
         report.left_bytes = drained.left_bytes;
-        report.source_unfinished = input_cut;
-        self.unreadable = unreadable;
+        report.source_unfinished = inputs.cut;
+        self.unreadable = inputs.unreadable;
         let sinks = self.sinks.clone();
         tokio::select! {
             biased;
@@ -484,7 +438,7 @@ impl Pipeline {
         }
         let report = self.end(report, Some(target)).await?;
         // What was read before the fault is delivered by now.
-        match input_fault {
+        match inputs.fault {
             Some(reason) => Err(Error::Stdin(reason)),
             None => Ok(report),
         }
@@ -494,31 +448,14 @@ impl Pipeline {
     /// can be watched meanwhile.
     fn drain_sources(&mut self, stop: Stop) -> impl Future<Output = Result<Reached, Gone>> + use<> {
         let drainer = self.drainer();
-        let (stdin, archives) = (self.stdin.take(), self.archives.take());
+        let inputs = std::mem::take(&mut self.inputs);
         async move {
-            let taken = drainer.take_up(stop, true).await?;
-            let (input_cut, input_fault, unreadable) = (false, None, Vec::new());
-            let mut reached = Reached { taken, input_cut, input_fault, unreadable };
-            if stdin.is_none() && archives.is_none() {
-                return Ok(reached);
+            let mut taken = drainer.take_up(stop, true).await?;
+            let inputs = inputs.ends().await?;
+            if inputs.is_some() {
+                (taken.target, taken.snapshot) = drainer.flush().await?;
             }
-            if let Some(archives) = archives {
-                let outcome = archives.await.map_err(|_| Gone)?.map_err(|buffer::Closed| Gone)?;
-                reached.input_cut = outcome.cut;
-                reached.unreadable = outcome.faults;
-            }
-            if let Some(stdin) = stdin {
-                match stdin.await.map_err(|_| Gone)? {
-                    Ok(stdin::End::Whole) => {}
-                    Ok(stdin::End::Cut) => reached.input_cut = true,
-                    Ok(stdin::End::Unreadable) => reached
-                        .unreadable
-                        .push("standard input is in UTF-16: convert it (iconv -f UTF-16 -t UTF-8)".to_owned()),
-                    Err(error) => reached.input_fault = Some(error.to_string()),
-                }
-            }
-            (reached.taken.target, reached.taken.snapshot) = drainer.flush().await?;
-            Ok(reached)
+            Ok(Reached { taken, inputs: inputs.unwrap_or_default() })
         }
     }
 
@@ -560,11 +497,10 @@ impl Pipeline {
         report.sources = self.control.sums();
         report.gaps = self.drainer().gaps();
         report.unreadable = self.unreadable;
-        if let Some(files) = self.files.as_ref().filter(|_| self.once) {
-            // Of what was to be read to its end it is no note.
-            let utf_16 = utf_16_line(&files.stats);
-            report.gaps.retain(|line| Some(line) != utf_16.as_ref());
-            report.unreadable.extend(utf_16);
+        if let (Some(files), Some(which)) = (&self.files, self.once) {
+            let left_alone = inputs::left_alone(&files.stats, which);
+            report.gaps.retain(|line| !left_alone.contains(line));
+            report.unreadable.extend(left_alone);
         }
         let fatal = self.control.failure();
         let control = self.control;
@@ -607,13 +543,8 @@ fn file_gap_lines(stats: &file::Stats) -> Vec<String> {
     if missed > 0 {
         lines.push(format!("{missed} files were gone before they could be opened"));
     }
-    lines.extend(utf_16_line(stats));
+    lines.extend(inputs::utf_16(stats));
     lines
-}
-
-fn utf_16_line(stats: &file::Stats) -> Option<String> {
-    let files = stats.utf16_files.get();
-    (files > 0).then(|| format!("{files} files are in UTF-16: convert them (iconv -f UTF-16 -t UTF-8)"))
 }
 
 fn gap_lines(stats: &docker::Stats) -> Vec<String> {

@@ -64,6 +64,22 @@ fn a_compressed_file_is_shipped_and_one_that_is_broken_ends_with_1() {
 }
 
 #[test]
+fn in_a_folder_that_was_named_every_file_is_read_or_said() {
+    let mut ferry = Ferry::new("");
+    std::fs::create_dir(ferry.path("logs")).expect("a folder");
+    append(&ferry.path("logs/app.log.1"), ["rotated".to_owned()]);
+    gzip(&ferry.path("logs/app.log.1"));
+    append(&ferry.path("logs/app.log"), ["current".to_owned()]);
+    let ended = ship(&mut ferry, "logs");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(messages(&ended.stdout).into_iter().collect::<BTreeSet<_>>().len(), 2);
+    std::fs::write(ferry.path("logs/app.log.2.zst"), b"\x28\xb5\x2f\xfd\0").expect("write");
+    let ended = ship(&mut ferry, "logs");
+    assert_eq!((ended.code, messages(&ended.stdout).len()), (Some(1), 2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("not read: 1 files are compressed, but not by gzip"), "{}", ended.stderr);
+}
+
+#[test]
 fn with_a_state_what_was_rotated_and_compressed_meanwhile_is_read_once() {
     let mut ferry = Ferry::new(ONE_SINK);
     let log = ferry.path("app.log");

@@ -364,6 +364,8 @@ impl Engine {
     }
 
     fn count(&self) {
+        let compressed = self.roster.iter().filter(|(_, tail)| tail.state == State::Skipped).count();
+        self.desk.stats.compressed_files.set(compressed as u64);
         for (n, figures) in self.desk.stats.sources.iter().enumerate() {
             let (mut files, mut lag, mut unreadable) = (0, 0, 0);
             for (_, tail) in self.roster.iter().filter(|(_, tail)| tail.source == n) {

@@ -18,6 +18,8 @@ pub struct Stats {
     pub missed_files: Figure,
     /// Files in UTF-16, which are not read.
     pub utf16_files: Figure,
+    /// Compressed files that are there and left alone, as of the last walk.
+    pub compressed_files: Figure,
 }
 
 /// Figures of one `[[sources.file]]`.
