@@ -143,7 +143,7 @@ impl Ingest {
     /// Goes on behind `bytes` bytes of the stream that make no line; `gap`: lines are missing with them. Nothing is held back
     /// and the last section has been taken.
     pub fn pass_over(&mut self, bytes: u64, gap: Option<GapKind>) {
-        self.framer.reset();
+        self.framer = Framer::new(self.options.multiline, self.options.max_line);
         self.position += bytes;
         self.base = self.position;
         match gap {

@@ -157,11 +157,16 @@ fn a_file_and_an_input_in_utf_16_are_said_and_not_garbled() {
     assert!(said.contains("not read: standard input is in UTF-16"), "{said}");
 }
 
-/// Ships a file without configuration; gives its lines, the sum of their text, and its memory.
+/// Ships a file without configuration; gives its records, the sum of their text, and the memory that it took, in KiB.
 fn ship_counting(path: &Path) -> (u64, u64, u64) {
+    ship_input(path, Stdio::null())
+}
+
+fn ship_input(path: &Path, input: Stdio) -> (u64, u64, u64) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_logferry"))
         .arg("ship")
         .arg(path)
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -194,11 +199,13 @@ fn a_line_without_end_is_read_in_pieces_with_bounded_memory() {
         file.write_all(piece.as_bytes()).expect("write");
         written += piece.len() as u64;
     }
-    let (records, text, peak) = ship_counting(&path);
-    println!("{mib} MiB: {records} records, {peak} KiB");
-    assert_eq!(text, written);
-    assert!(records >= written / 60_000, "{records}");
-    assert!(0 < peak && peak < RSS_MAX_KIB, "{peak} KiB");
+    let input = Stdio::from(std::fs::File::open(&path).expect("the file"));
+    for (records, text, peak) in [ship_counting(&path), ship_input(Path::new("-"), input)] {
+        println!("{mib} MiB: {records} records, {peak} KiB");
+        assert_eq!(text, written);
+        assert!(records >= written / 60_000, "{records}");
+        assert!(0 < peak && peak < RSS_MAX_KIB, "{peak} KiB");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
@@ -20,10 +21,10 @@ use super::desk::{Desk, Draw};
 use super::discover::{Discovery, Found};
 use super::identity::{self, MARK_BYTES, Mark, Stat};
 use super::position::{Descriptor, Position};
-use super::{Options, Pattern};
+use super::{Options, Pattern, StartAt};
 use crate::buffer::{Appender, Closed, LiveOrigin, OriginInfo};
 use crate::ingest::{Flush, Ingest};
-use crate::record::Counters;
+use crate::record::{Counters, time};
 use crate::source::RunColumns;
 use crate::source::intake::Intake;
 
@@ -224,7 +225,7 @@ impl Archives {
                 (self.ingest(known.info.id, found, &this, from, known.counters), from)
             }
             None => {
-                let Some(from) = self.new_from(&found.path, &this.source)? else {
+                let Some(from) = self.new_from(found, &this.source)? else {
                     tracing::info!(path = %found.path.display(), "compressed file is left alone: its lines were read before");
                     return Ok(None);
                 };
@@ -255,7 +256,7 @@ impl Archives {
     }
 
     /// Where an archive that the log does not know begins to be new; `None` where nothing of it is.
-    fn new_from(&self, path: &Path, source: &str) -> io::Result<Option<u64>> {
+    fn new_from(&self, found: &Found, source: &str) -> io::Result<Option<u64>> {
         let mut read_before = false;
         let mut stretches = Vec::new();
         for origin in &self.live {
@@ -270,8 +271,17 @@ impl Archives {
                 stretches.extend((head.len > 0).then_some(Stretch { head, offset, before }));
             }
         }
-        let longest = longest_match(path, stretches)?;
-        Ok(longest.or((self.which == Which::All || !read_before).then_some(0)))
+        let longest = longest_match(&found.path, stretches)?;
+        let whole = self.which == Which::All || !(read_before || self.is_left_out(found));
+        Ok(longest.or(whole.then_some(0)))
+    }
+
+    /// Whether `start_at` or `ignore_older` of its source leave it out, as they would the file that it was.
+    fn is_left_out(&self, found: &Found) -> bool {
+        let Some(source) = self.desk.sources.get(found.source) else { return true };
+        let age = time::now().saturating_sub(found.stat.modified);
+        let is_older = |limit: Duration| u128::try_from(age).is_ok_and(|age| age > limit.as_nanos());
+        source.start_at == StartAt::End || source.ignore_older.is_some_and(is_older)
     }
 }
 

@@ -364,7 +364,10 @@ impl Engine {
     }
 
     fn count(&self) {
-        let compressed = self.roster.iter().filter(|(_, tail)| tail.state == State::Skipped).count();
+        // What gzip makes of a file while that is read holds nothing else.
+        let is_gzip = |path: &Path| path.extension().is_some_and(|extension| extension == "gz");
+        let skipped = self.roster.iter().filter(|(_, tail)| tail.state == State::Skipped);
+        let compressed = skipped.filter(|(_, tail)| !is_gzip(&tail.path)).count();
         self.desk.stats.compressed_files.set(compressed as u64);
         for (n, figures) in self.desk.stats.sources.iter().enumerate() {
             let (mut files, mut lag, mut unreadable) = (0, 0, 0);

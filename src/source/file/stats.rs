@@ -18,7 +18,7 @@ pub struct Stats {
     pub missed_files: Figure,
     /// Files in UTF-16, which are not read.
     pub utf16_files: Figure,
-    /// Compressed files that are there and left alone, as of the last walk.
+    /// Files that are compressed, but by their names not by gzip, and left alone, as of the last walk.
     pub compressed_files: Figure,
 }
 

@@ -395,12 +395,18 @@ impl Tail {
 
     /// Draws an origin that begins where the file has been read to.
     pub fn begin_stream(&mut self, desk: &mut Desk) -> io::Result<()> {
+        let is_utf_16 = self.begins_as_utf_16()?;
         let (info, constants) = desk.new_origin(self.source, &self.discovered)?;
         let Some(source) = desk.sources.get(self.source) else { return Ok(()) };
         let options = Arc::clone(&source.ingest);
-        let ingest = Ingest::new(options, Arc::clone(&info), constants, self.read, crate::record::Counters::default());
+        let mut counters = crate::record::Counters::default();
+        if is_utf_16 {
+            // Counted before anything is passed over, so that it is known after a restart.
+            counters.count_gap(GapKind::Unreadable, 0);
+        }
+        let ingest = Ingest::new(options, Arc::clone(&info), constants, self.read, counters);
         self.attach(info, ingest);
-        self.look_at_encoding()
+        Ok(())
     }
 
     /// Hands `bytes[at..]` to ingest and appends the sections that come of it. `bytes[..at]` was taken up before.

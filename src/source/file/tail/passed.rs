@@ -84,19 +84,12 @@ impl Tail {
         }
     }
 
-    /// A file whose first bytes say that it is in UTF-16 is not read: its lines would be garbled.
-    pub(super) fn look_at_encoding(&mut self) -> io::Result<()> {
-        let Some(handle) = &self.handle else { return Ok(()) };
+    /// Whether the first bytes say that the file is in UTF-16: it is not read, as its lines would be garbled.
+    pub(super) fn begins_as_utf_16(&self) -> io::Result<bool> {
+        let Some(handle) = &self.handle else { return Ok(false) };
         let mut head = [0; 2];
         let read = read_at(handle, &mut head, 0)?;
-        if is_utf_16(&head[..read])
-            && let Some(stream) = &mut self.stream
-        {
-            // Counted before it is passed over, so that it is known after a restart.
-            stream.ingest.count_gap(GapKind::Unreadable, 0);
-            self.unreadable = true;
-        }
-        Ok(())
+        Ok(is_utf_16(&head[..read]))
     }
 
     /// Passes over what stands in a file that is not read.

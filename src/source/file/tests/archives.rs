@@ -171,6 +171,22 @@ fn where_files_were_followed_only_what_was_not_read_of_them_is_read() {
 }
 
 #[test]
+fn what_start_at_and_ignore_older_leave_out_is_left_out_unless_it_was_named() {
+    for (start_at, ignore_older) in [(StartAt::End, None), (StartAt::Beginning, Some(Duration::from_secs(3600)))] {
+        let mut shelf = Shelf::new(&["*.gz"]);
+        shelf.put("old.gz", &gzip(b"old\n"));
+        let two_hours_ago = std::time::SystemTime::now() - Duration::from_secs(7200);
+        appender(&shelf.scene.path("old.gz")).set_modified(two_hours_ago).expect("time");
+        let source = &mut shelf.scene.sources[0];
+        (source.start_at, source.ignore_older) = (start_at, ignore_older);
+        shelf.read(Which::Unread);
+        assert!(shelf.log.is_empty(), "{start_at:?} {ignore_older:?}");
+        shelf.read(Which::All);
+        assert_eq!(shelf.texts()["old.gz"], ["old"]);
+    }
+}
+
+#[test]
 fn an_archive_in_utf_16_is_said_and_one_that_is_gone_has_ended() {
     let mut shelf = Shelf::new(&["*.gz"]);
     shelf.put("wide.gz", &gzip(b"\xff\xfeo\0n\0e\0\n\0"));

@@ -49,6 +49,22 @@ fn a_hole_in_the_middle_is_passed_over_and_ends_what_stood_before_it() {
 }
 
 #[test]
+fn a_line_in_pieces_ends_at_a_hole() {
+    let mut scene = Scene::new(&["app.log"]);
+    scene.sources[0].ingest.max_line = 1000;
+    let mut file = writer(&scene, "app.log");
+    let long = "x".repeat(2500);
+    file.write_all(long.as_bytes()).expect("write");
+    file.seek(SeekFrom::Start(1 << 20)).expect("seek");
+    file.write_all(b"short\n").expect("write");
+    scene.run_once();
+    let lines = scene.lines();
+    assert_eq!((lines[..3].concat(), &lines[3..]), (long, &["short".to_owned()][..]));
+    let pieces = |section: &Section| section.records.bytes.windows(9).filter(|bytes| bytes == b"LinePiece").count();
+    assert_eq!(scene.log.iter().map(pieces).sum::<usize>(), 3);
+}
+
+#[test]
 fn room_at_the_end_of_a_file_is_not_read_until_it_is_written_to() {
     let mut scene = Scene::new(&["app.log"]);
     let mut file = writer(&scene, "app.log");
