@@ -235,6 +235,8 @@ async fn a_sink_that_cannot_be_asked_says_so() {
     let item_denied = || Reply::status(200, r#"{"docs":[{"_id":"x","error":{"type":"security_exception"}}]}"#);
     check(denied(), fine(), "", |asked| matches!(asked, Asked::CannotTell { .. })).await;
     check(Reply::status(503, ""), fine(), "", |asked| matches!(asked, Asked::Failed { .. })).await;
+    check(Reply::status(302, ""), fine(), "", |asked| matches!(asked, Asked::Failed { .. })).await;
+    check(fine(), Reply::status(307, ""), ".ds-b-1", |asked| matches!(asked, Asked::Failed { .. })).await;
     check(Reply::status(404, ""), fine(), ".ds-b-1", |asked| *asked == Asked::SafeToSend).await;
     check(fine(), denied(), ".ds-b-1", |asked| matches!(asked, Asked::CannotTell { .. })).await;
     check(fine(), item_denied(), ".ds-b-1", |asked| matches!(asked, Asked::CannotTell { .. })).await;
@@ -259,6 +261,7 @@ async fn a_template_that_may_not_be_installed_does_not_stop_records_and_is_not_t
         assert_eq!(templates.len(), 1 + puts, "{case}");
     };
     check(Reply::status(403, "{}"), Reply::status(200, "{}"), 0).await;
+    check(Reply::status(200, "<html>"), Reply::status(200, "{}"), 0).await;
     check(Reply::status(405, "{}"), Reply::status(200, "{}"), 0).await;
     check(list(), Reply::status(403, "{}"), 1).await;
     check(list(), Reply::status(400, "unknown field type"), 3).await;
@@ -269,6 +272,27 @@ async fn a_template_that_may_not_be_installed_does_not_stop_records_and_is_not_t
     let built_in = r#"{"index_templates":[{"name":"logs","index_template":
         {"index_patterns":["logs-*-*"],"priority":100,"_meta":{"managed":true}}}]}"#;
     check(Reply::status(200, built_in), Reply::status(200, "{}"), 1).await;
+}
+
+#[tokio::test]
+async fn what_a_server_that_takes_nothing_says_of_templates_is_not_its_last_word() {
+    let check = async |list: Reply| {
+        let case = format!("{list:?}");
+        let refused = [Reply::status(403, ""), Reply::status(200, "<html>"), Reply::status(404, "")];
+        let stub = Stub::with(refused, vec![("GET /_index_template", list)]).await;
+        let sink = sink(options(&[&stub.url], "logs-a-b"));
+        for _ in 0..3 {
+            assert_ne!(attempt(&sink, 1).await, SendOutcome::Accepted, "{case}");
+        }
+        for _ in 0..3 {
+            assert_eq!(attempt(&sink, 1).await, SendOutcome::Accepted, "{case}");
+        }
+        let asked = stub.seen().iter().filter(|r| r.method == "GET" && r.path() == "/_index_template").count();
+        assert_eq!(asked, 4, "{case}: until a record was accepted");
+    };
+    check(Reply::status(403, "")).await;
+    check(Reply::status(200, "<html>sign in</html>")).await;
+    check(Reply::status(302, "")).await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod http_sinks;
 mod layers;
 mod manifest;
 mod replay;
+mod sink_faults;
 mod support;
 mod verify;
 mod whole;

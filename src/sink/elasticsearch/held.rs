@@ -257,7 +257,8 @@ fn read_found(body: &[u8], ids: &[String], index: &str) -> Result<Vec<bool>, Ask
 /// A question that was answered, but not with what was asked.
 fn unread(reply: &Reply) -> Unread {
     let status = reply.status.as_u16();
-    if status == 408 || status == 429 || status >= 500 {
+    // A redirect says nothing about our rights: something stands between us and the server.
+    if (300..400).contains(&status) || status == 408 || status == 429 || status >= 500 {
         Unread::Failed(Box::new(reply.refused()))
     } else {
         Unread::Refused(reply.describe())

@@ -20,6 +20,7 @@ mod template;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use reqwest::Method;
@@ -67,6 +68,8 @@ pub struct Elasticsearch {
     compression: http::Compression,
     /// Set once the index template is there, or once it is known that we cannot see to that.
     template: tokio::sync::OnceCell<()>,
+    /// It was said that we cannot.
+    template_refused: AtomicBool,
     /// The concrete index behind a fixed name that last took a record, as far as is known. It may have been rolled
     /// over since: an older one is still right as a note, the search only begins earlier.
     write_index: Mutex<Option<Arc<str>>>,
@@ -83,6 +86,7 @@ impl Elasticsearch {
             index: options.index,
             compression: options.compression,
             template: tokio::sync::OnceCell::new(),
+            template_refused: AtomicBool::new(false),
             write_index: Mutex::new(None),
         })
     }
@@ -120,6 +124,10 @@ impl Elasticsearch {
         match self.bulk(body).await {
             Ok(reply) if reply.status.is_success() => match read_answer(&reply.body, sent) {
                 Ok(answer) => {
+                    // An index is named only where a record is there.
+                    if answer.index.is_some() {
+                        template::settle(self);
+                    }
                     self.learn(answer.index.as_deref());
                     answer::outcome(answer)
                 }
@@ -174,6 +182,11 @@ impl Elasticsearch {
         let request =
             Request { method: Method::POST, path, query: answer::FILTER, body: Some(body), effect: Effect::Once };
         self.endpoints.call(&request).await
+    }
+
+    /// True the first time: then it is to be said that templates cannot be seen to.
+    fn says_template_refused(&self) -> bool {
+        !self.template_refused.swap(true, Ordering::Relaxed)
     }
 
     fn learn(&self, index: Option<&str>) {

@@ -40,15 +40,44 @@ fn fields_mappings() -> [Value; 3] {
     ]
 }
 
-/// Sees to it that a template for the name is there. Done once; what we may not do is said once and not tried again.
+/// What came of seeing to the template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// It is there.
+    There,
+    /// It cannot be seen to. That is the last word only of a server that takes records: what answers may be a page that
+    /// wants a password, or a proxy without its server.
+    Refused,
+}
+
+/// Sees to it that a template for the name is there. Done once; what we may not do is said once, and not tried again
+/// once records were accepted ([`settle`]).
 ///
 /// # Errors
 /// No answer, or one that may be another later: the attempt ends here, nothing was sent.
 pub(super) async fn ensure(sink: &Elasticsearch) -> Result<(), SendOutcome> {
-    sink.template.get_or_try_init(|| install(sink)).await.map(|_| ())
+    let seen = sink.template.get_or_try_init(|| async {
+        match install(sink).await {
+            Ok(Seen::There) => Ok(()),
+            Ok(Seen::Refused) => Err(None),
+            Err(outcome) => Err(Some(outcome)),
+        }
+    });
+    match seen.await {
+        Ok(()) | Err(None) => Ok(()),
+        Err(Some(outcome)) => Err(outcome),
+    }
 }
 
-async fn install(sink: &Elasticsearch) -> Result<(), SendOutcome> {
+/// The server has taken records: what it says about templates is final.
+pub(super) fn settle(sink: &Elasticsearch) {
+    if !sink.template.initialized() {
+        // Another call may have been faster, or is just asking: that is as good.
+        let _ = sink.template.set(());
+    }
+}
+
+async fn install(sink: &Elasticsearch) -> Result<Seen, SendOutcome> {
     let pattern = sink.index.pattern();
     let list = Request {
         method: Method::GET,
@@ -66,18 +95,21 @@ async fn install(sink: &Elasticsearch) -> Result<(), SendOutcome> {
         (404, _) => Vec::new(),
         (200, Ok(list)) => list.index_templates,
         _ => {
-            tracing::warn!(pattern, answer = reply.describe(), "index templates cannot be read; going on without one");
-            return Ok(());
+            if sink.says_template_refused() {
+                let answer = reply.describe();
+                tracing::warn!(pattern, answer, "index templates cannot be read; going on without one");
+            }
+            return Ok(Seen::Refused);
         }
     };
     if let Some(template) = existing.iter().find(|template| template.covers(&sink.index)) {
         tracing::debug!(pattern, template = template.name, "an index template is there");
-        return Ok(());
+        return Ok(Seen::There);
     }
     put(sink, &pattern, free_priority(&existing)).await
 }
 
-async fn put(sink: &Elasticsearch, pattern: &str, priority: u64) -> Result<(), SendOutcome> {
+async fn put(sink: &Elasticsearch, pattern: &str, priority: u64) -> Result<Seen, SendOutcome> {
     let name = template_name(pattern);
     let mut refusal = String::new();
     for fields in fields_mappings() {
@@ -95,25 +127,27 @@ async fn put(sink: &Elasticsearch, pattern: &str, priority: u64) -> Result<(), S
         }
         if reply.status.is_success() {
             tracing::info!(pattern, template = name, "index template installed");
-            return Ok(());
+            return Ok(Seen::There);
         }
         // Another logferry was faster.
         if contains(&reply.body, b"already exists") {
-            return Ok(());
+            return Ok(Seen::There);
         }
         refusal = reply.describe();
         if reply.status.as_u16() != 400 {
             break;
         }
     }
-    tracing::warn!(
-        pattern,
-        template = name,
-        answer = refusal,
-        "no index template could be installed; going on without one: columns whose type differs from record to record \
-         may be refused, have `logferry setup elasticsearch` run by somebody who may manage index templates"
-    );
-    Ok(())
+    if sink.says_template_refused() {
+        tracing::warn!(
+            pattern,
+            template = name,
+            answer = refusal,
+            "no index template could be installed; going on without one: columns whose type differs from record to \
+             record may be refused, have `logferry setup elasticsearch` run by somebody who may manage index templates"
+        );
+    }
+    Ok(Seen::Refused)
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +19,19 @@ pub enum Fault {
     DropBefore,
     /// The engine has answered, and the connection ends.
     DropAfter,
+    /// These bytes, without asking the engine.
+    Instead(Vec<u8>),
+    /// The engine has answered, and these bytes come.
+    InsteadAfter(Vec<u8>),
+    /// Nothing happens, before or after the engine has answered.
+    HangBefore,
+    HangAfter,
+    /// The engine's answer, but in such small pieces that it never ends.
+    DripAfter,
+    /// Half of the engine's answer, then a reset.
+    CutAfter,
+    /// The engine's answer, so much later.
+    DelayAfter(Duration),
 }
 
 type Rule = Box<dyn FnMut(&http1::Request, u64) -> Fault + Send>;
@@ -80,16 +94,34 @@ async fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
         http1::read_body(&mut stream, &mut rest, &mut request).await?;
         let number = state.requests.fetch_add(1, Ordering::SeqCst);
         let fault = (state.rule.lock().expect("no panic"))(&request, number);
-        if state.down.load(Ordering::SeqCst) || fault == Fault::DropBefore {
-            return Ok(());
+        match &fault {
+            _ if state.down.load(Ordering::SeqCst) => return Ok(()),
+            Fault::DropBefore => return Ok(()),
+            Fault::HangBefore => std::future::pending().await,
+            Fault::Status(status) => {
+                stream.write_all(&http1::response(*status, &[], b"scripted")).await?;
+                continue;
+            }
+            Fault::Instead(bytes) => {
+                stream.write_all(bytes).await?;
+                return stream.shutdown().await;
+            }
+            _ => {}
         }
-        if let Fault::Status(status) = fault {
-            stream.write_all(&http1::response(status, &[], b"scripted")).await?;
-            continue;
-        }
-        let answer = forward(&request, &state.upstream).await?;
-        if fault == Fault::DropAfter {
-            return Ok(());
+        let mut answer = forward(&request, &state.upstream).await?;
+        match fault {
+            Fault::DropAfter => return Ok(()),
+            Fault::HangAfter => std::future::pending().await,
+            Fault::InsteadAfter(bytes) => answer = bytes,
+            Fault::DripAfter => return drip(stream, &answer).await,
+            Fault::CutAfter => {
+                stream.write_all(&answer[..answer.len() / 2]).await?;
+                // What was written must have gone out before the reset takes it back.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                return stream.set_zero_linger();
+            }
+            Fault::DelayAfter(time) => tokio::time::sleep(time).await,
+            _ => {}
         }
         stream.write_all(&answer).await?;
         // The engine's connection was for one request: so is this one.
@@ -97,6 +129,15 @@ async fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
         return Ok(());
     }
     Ok(())
+}
+
+/// All but the last byte, each some time after the one before.
+async fn drip(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
+    for byte in answer.iter().take(answer.len() - 1) {
+        stream.write_all(&[*byte]).await?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::future::pending().await
 }
 
 /// One request to the engine on a connection of its own; the answer as it came.
