@@ -48,7 +48,8 @@ pub struct Shared {
     pub streak: Mutex<Streak>,
     /// Memory of delivered batches: at most as many as are under way at a time.
     pub spare: Mutex<Vec<Batch>>,
-    pub logged: Mutex<Option<Instant>>,
+    /// When a fault was last said, and whether it was one of the sink.
+    pub logged: Mutex<Option<(Instant, bool)>>,
 }
 
 /// Whether someone waits for the sink to have everything.
@@ -239,7 +240,7 @@ impl Shared {
         let note = match self.sink.note().await {
             Ok(note) => note,
             Err(outcome) => {
-                let wait = self.fault(&outcome, schedule.after_fault(None), false);
+                let wait = self.not_ready(&outcome, schedule);
                 return Ok(Step::Again(piece, wait));
             }
         };
@@ -287,6 +288,16 @@ impl Shared {
             Decision::Reject => self.reject_one(piece, &outcome, schedule, dead).await,
             Decision::Items(items) => self.items(piece, &outcome, &items, schedule, dead).await,
         })
+    }
+
+    /// The wait after a question that must be answered before anything is sent.
+    fn not_ready(&self, outcome: &SendOutcome, schedule: &mut Schedule) -> Duration {
+        let (wait, of_sink) = match decide(self.protocol, outcome, 1) {
+            Decision::SinkFault { after } => (schedule.after_sink_fault(after), true),
+            Decision::Retry { after } => (schedule.after_fault(after), false),
+            _ => (schedule.after_fault(None), false),
+        };
+        self.fault(outcome, wait, of_sink)
     }
 
     /// Finds out which records the sink holds; the piece that is left to send, if any.
@@ -478,8 +489,11 @@ impl Shared {
         };
         let first = self.stats.set_fault(Some(reason.clone())).is_none();
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if first || logged.is_none_or(|at| at.elapsed() >= FAULT_LOG_INTERVAL) {
-            *logged = Some(Instant::now());
+        // A fault of the sink is said at once also behind one that would have passed: somebody has to do something.
+        let is_due =
+            |(at, was_of_sink): (Instant, bool)| at.elapsed() >= FAULT_LOG_INTERVAL || (of_sink && !was_of_sink);
+        if first || logged.is_none_or(is_due) {
+            *logged = Some((Instant::now(), of_sink));
             let retry_in_ms = wait.as_millis() as u64;
             if of_sink {
                 tracing::error!(sink = %self.name, reason, retry_in_ms, "the sink refuses: everything is kept and sent again");
