@@ -40,6 +40,7 @@
 //! | an invalid frame, and no later frame says that it was synced | crash; no sink has seen it | the segment is cut there |
 //! | an invalid frame, and a later frame proves that it was synced | damage | set aside in `quarantine/`, counted, reading goes on after it |
 //! | an older segment without whole header or table | damage | set aside whole, counted |
+//! | no segment between two others | lost: they are deleted from the oldest on | noted in `quarantine/`, counted |
 //! | a segment of a newer version or of another log | not ours | refused with its name: never overwritten |
 //! | zeros after a frame | end of the segment | nothing |
 
@@ -151,6 +152,8 @@ pub struct Recovered {
     pub torn_bytes: u64,
     /// Bytes set aside as damaged: records in them are lost to sinks that had not passed them.
     pub damaged_bytes: u64,
+    /// Segments that are gone from between others: records in them are lost to sinks that had not passed them.
+    pub missing_segments: u64,
     /// Sinks that were there before and are not configured any more.
     pub removed_sinks: Vec<String>,
 }

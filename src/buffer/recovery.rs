@@ -43,6 +43,7 @@ struct Found {
     next_sequence: u64,
     torn_bytes: u64,
     damaged_bytes: u64,
+    missing_segments: u64,
 }
 
 /// How often a writer that waits for room looks again by itself.
@@ -142,7 +143,13 @@ fn recovered(found: &Found, removed_sinks: Vec<String>) -> Recovered {
             ended: live.ended,
         })
         .collect();
-    Recovered { origins, torn_bytes: found.torn_bytes, damaged_bytes: found.damaged_bytes, removed_sinks }
+    Recovered {
+        origins,
+        torn_bytes: found.torn_bytes,
+        damaged_bytes: found.damaged_bytes,
+        missing_segments: found.missing_segments,
+        removed_sinks,
+    }
 }
 
 fn cursor_path(setup: &Setup, sink: &str) -> PathBuf {
@@ -217,21 +224,18 @@ fn find(dir: &Path, storage: &dyn Storage) -> Result<Found, OpenError> {
     let mut found = Found { next_segment: 1, next_sequence: 1, ..Found::default() };
     let numbers = segments(storage, dir).map_err(io_error)?;
     found.next_segment = numbers.last().map_or(1, |last| last + 1);
-    let mut replayed = false;
+    // All headers before anything is changed: what is not ours is refused as it is.
+    let mut whole = BTreeMap::new();
     for &number in numbers.iter().rev() {
+        whole.insert(number, has_header(&mut found, number, dir, storage)?);
+    }
+    for missing in numbers.windows(2).filter(|pair| pair[0] + 1 < pair[1]).map(|pair| pair[0] + 1..pair[1]) {
+        note_missing(&mut found, missing, dir, storage).map_err(io_error)?;
+    }
+    let mut replayed = false;
+    for (&number, &whole) in whole.iter().rev() {
         let path = dir.join(segment_name(number));
         let file = storage.open(&path).map_err(io_error)?;
-        let whole = match read_header(file.as_ref()).map_err(io_error)? {
-            Ok(header) => {
-                if found.log_id.is_some_and(|id| id != header.log_id) {
-                    return Err(OpenError::Foreign { path });
-                }
-                found.log_id = Some(header.log_id);
-                header.segment == number
-            }
-            Err(HeaderFault::Version(version)) => return Err(OpenError::Version { path, version }),
-            Err(HeaderFault::NotWhole) => false,
-        };
         let len = if replayed {
             // An older segment is read by the sinks that need it; its damage is found there.
             if whole { Some(file.size().map_err(io_error)?) } else { None }
@@ -254,6 +258,35 @@ fn find(dir: &Path, storage: &dyn Storage) -> Result<Found, OpenError> {
     Ok(found)
 }
 
+/// Whether a segment has a whole header of its own. The newest one says which log this is.
+fn has_header(found: &mut Found, number: u64, dir: &Path, storage: &dyn Storage) -> Result<bool, OpenError> {
+    let io_error = |source: io::Error| OpenError::Io { dir: dir.to_owned(), source };
+    let path = dir.join(segment_name(number));
+    let file = storage.open(&path).map_err(io_error)?;
+    match read_header(file.as_ref()).map_err(io_error)? {
+        Ok(header) if *found.log_id.get_or_insert(header.log_id) != header.log_id => Err(OpenError::Foreign { path }),
+        Ok(header) => Ok(header.segment == number),
+        Err(HeaderFault::Version(version)) => Err(OpenError::Version { path, version }),
+        Err(HeaderFault::NotWhole) => Ok(false),
+    }
+}
+
+/// Segments are deleted from the oldest on: those that are missing between others were lost. That stays known: as a file
+/// for each in the quarantine.
+fn note_missing(found: &mut Found, missing: std::ops::Range<u64>, dir: &Path, storage: &dyn Storage) -> io::Result<()> {
+    let is_kept = |name: &str| storage.open(&dir.join("quarantine").join(name)).is_ok();
+    // One that was set aside as damaged is counted already.
+    for number in missing.filter(|number| !is_kept(&segment_name(*number))) {
+        found.missing_segments += 1;
+        let name = format!("{}.missing", segment_name(number));
+        if !is_kept(&name) {
+            tracing::error!(segment = number, "a segment of the buffer is missing: records in it are lost");
+            set_aside(storage, dir, &name, b"")?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes a segment without a whole header and table: a start that was cut short. One that holds records all the same,
 /// or that others were begun after, is damage, and set aside.
 fn drop_segment(
@@ -273,6 +306,8 @@ fn drop_segment(
         storage.rename(path, &dir.join("quarantine").join(segment_name(number)))?;
     } else {
         storage.remove(path)?;
+        // No sink was ever there, and a number that is left out would look like a segment that was lost.
+        found.next_segment = number;
     }
     storage.sync_dir(dir)
 }

@@ -536,6 +536,8 @@ impl Writer {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
+            // One after the other: a hole between segments then always means that one was lost.
+            self.start.storage.sync_dir(&self.start.dir)?;
             entry.remove();
             deleted = true;
         }

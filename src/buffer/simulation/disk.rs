@@ -120,6 +120,24 @@ impl SimDisk {
         let here = inner.names.iter().filter(|(path, _)| path.parent() == Some(dir));
         here.map(|(path, id)| (path.clone(), inner.files.get(id).map(|c| c.seen.clone()).unwrap_or_default())).collect()
     }
+
+    /// A disk that holds these files for sure.
+    pub fn of(files: &BTreeMap<PathBuf, Vec<u8>>) -> Self {
+        let disk = SimDisk::new(Dice::new(0));
+        {
+            let inner = &mut *disk.lock();
+            for (id, (path, bytes)) in (1..).zip(files) {
+                let high = bytes.len() as u64;
+                inner
+                    .files
+                    .insert(id, Contents { seen: bytes.clone(), durable: bytes.clone(), changes: Vec::new(), high });
+                inner.names.insert(path.clone(), id);
+                inner.next_file = id + 1;
+            }
+            inner.durable_names.clone_from(&inner.names);
+        }
+        disk
+    }
 }
 
 /// What a power loss leaves of one change.

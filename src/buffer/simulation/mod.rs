@@ -4,6 +4,7 @@
 //! `SIM_HISTORIES` histories from `SIM_SEED` on; `scripts/simulate.sh` runs a hundred thousand. One thread does all: the
 //! steps of writer, syncer, sources and sinks are taken in an order that the seed settles.
 
+mod damage;
 mod disk;
 mod model;
 mod process;
