@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use flate2::read::MultiGzDecoder;
+
 use crate::buffer::{Appender, Closed, OriginInfo};
 use crate::ingest::{self, Flush, GROUP_QUIET, Ingest};
 use crate::record::{Constants, Counters, OriginId};
+use crate::source::file::{self, archive};
 use crate::source::intake::Intake;
 use crate::source::{READ_BYTES, RunColumns};
 
@@ -90,17 +93,40 @@ pub fn follow(
     Ok(end)
 }
 
-/// Sends what each read gives, nothing at the end; until the other end is gone.
+/// Sends what each read gives, nothing at the end; until the other end is gone. What gzip compressed comes as text.
 fn read_on(mut input: impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) {
     let mut buffer = vec![0; READ_BYTES];
+    let first = read_once(&mut input, &mut buffer);
+    let head = first.as_ref().map(Vec::as_slice).unwrap_or_default();
+    if archive::is_gzip(head) {
+        let text = MultiGzDecoder::new(io::Cursor::new(head.to_vec()).chain(input));
+        return send_on(text, &mut buffer, sender);
+    }
+    let first = match file::decompressor(head) {
+        Some(command) => Err(io::Error::other(format!("it is compressed: decompress it first ({command})"))),
+        None => first,
+    };
+    let goes_on = first.as_ref().is_ok_and(|bytes| !bytes.is_empty());
+    if sender.send(first).is_ok() && goes_on {
+        send_on(input, &mut buffer, sender);
+    }
+}
+
+fn send_on(mut input: impl Read, buffer: &mut [u8], sender: &SyncSender<io::Result<Vec<u8>>>) {
     loop {
-        let read = match input.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read.map(|read| buffer.get(..read).unwrap_or_default().to_vec()),
-        };
+        let read = read_once(&mut input, buffer);
         let goes_on = read.as_ref().is_ok_and(|bytes| !bytes.is_empty());
         if sender.send(read).is_err() || !goes_on {
             return;
+        }
+    }
+}
+
+fn read_once(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<Vec<u8>> {
+    loop {
+        match input.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read.map(|read| buffer.get(..read).unwrap_or_default().to_vec()),
         }
     }
 }
@@ -221,6 +247,27 @@ mod tests {
         let last = until_lines(&taken, 3);
         assert!(last.ended);
         assert_eq!((last.counters.lines, last.counters.records), (3, 3));
+    }
+
+    #[test]
+    fn what_gzip_compressed_is_read_and_other_compression_is_refused() {
+        let compressed = |text: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(text).expect("compressed");
+            encoder.finish().expect("compressed")
+        };
+        let text: String = (0..50_000).map(|n| format!("line {n}\n")).collect();
+        let whole = compressed(text.as_bytes());
+        let (taken, _, thread) = start(io::Cursor::new(whole.clone()));
+        assert_eq!(until_lines(&taken, 50_000).counters.bytes, text.len() as u64);
+        assert_eq!(thread.join().expect("thread").expect("read"), End::Whole);
+        let (taken, _, thread) = start(io::Cursor::new(whole[..whole.len() / 2].to_vec()));
+        until_lines(&taken, 10_000);
+        assert!(matches!(thread.join().expect("thread"), Err(Error::Read(_))));
+        let (taken, _, thread) = start(&b"\x28\xb5\x2f\xfd\0rest"[..]);
+        let said = thread.join().expect("thread").expect_err("refused").to_string();
+        assert_eq!(said, "it is compressed: decompress it first (zstdcat)");
+        assert_eq!(taken.take(PATIENCE).iter().map(|section| section.counters.records).sum::<u64>(), 0);
     }
 
     #[test]

@@ -288,8 +288,10 @@ fn ten_thousand_files_are_read_within_a_limit_of_256_open_files() {
         append(&ferry.path(&format!("many/{}/{n}.log", n % 50)), [format!("more of {n}")]);
     }
     wait_for(2 * FILES);
-    println!("twice: {:?}, {most} open files", begun.elapsed());
+    println!("twice: {:?}, {most} open files, {:?} KiB", begun.elapsed(), peak_rss_kib(child.id()));
     assert!(most < 256, "{most} open files");
+    let peak = peak_rss_kib(child.id()).expect("it runs");
+    assert!(peak < RSS_MAX_KIB, "{peak} KiB");
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-s", "TERM", &id]).status().expect("kill").success());
     let status = child.wait().expect("ended");

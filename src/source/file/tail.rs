@@ -374,9 +374,9 @@ impl Tail {
         }
         if self.stream.is_none() {
             self.begin_stream(desk)?;
-            if self.unreadable {
-                return self.pass_over_unreadable(desk);
-            }
+        }
+        if self.unreadable || self.turns_out_as_utf_16(&scratch[front - held_back..front + new]) {
+            return self.pass_over_unreadable(desk);
         }
         let new = match self.first_hole(&scratch[front..front + new])? {
             Some((0, hole)) => return self.pass_over_hole(hole, desk),

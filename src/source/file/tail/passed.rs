@@ -92,6 +92,18 @@ impl Tail {
         Ok(is_utf_16(&head[..read]))
     }
 
+    /// Whether a file of which less than a byte order mark had been read turns out to be in UTF-16. `bytes` is all that was
+    /// read of it.
+    pub(super) fn turns_out_as_utf_16(&mut self, bytes: &[u8]) -> bool {
+        let is_new = self.read < 2 && self.taken() == 0;
+        let Some(stream) = self.stream.as_mut().filter(|_| is_new && is_utf_16(bytes)) else { return false };
+        stream.ingest.rewind();
+        stream.ingest.count_gap(GapKind::Unreadable, 0);
+        (self.read, self.before, self.carry) = (0, Mark::EMPTY, Vec::new());
+        self.unreadable = true;
+        true
+    }
+
     /// Passes over what stands in a file that is not read.
     pub(super) fn pass_over_unreadable(&mut self, desk: &Desk) -> Result<ReadOutcome, Fault> {
         if let Some(handle) = &self.handle

@@ -92,6 +92,19 @@ fn a_file_in_utf_16_that_is_rotated_and_written_anew_as_utf_8_is_read() {
 }
 
 #[test]
+fn a_byte_order_mark_whose_second_byte_comes_later_is_seen() {
+    let mut scene = Scene::new(&["*.log"]);
+    raw_append(&scene, "wide.log", b"\xff");
+    scene.write("other.log", "seen\n");
+    let mut running = scene.start();
+    running.until_lines(1);
+    raw_append(running.scene, "wide.log", b"\xfeo\0n\0e\0\n\0");
+    running.until("the gap", |log| log.iter().any(|section| section.counters.gap_bytes == 10));
+    running.stop();
+    assert_eq!(scene.lines(), ["seen"]);
+}
+
+#[test]
 fn the_end_of_a_file_in_utf_16_is_passed_over_as_well() {
     let mut scene = Scene::new(&["app.log"]);
     scene.sources[0].start_at = StartAt::End;
