@@ -24,11 +24,11 @@
 //!   their replay.
 //! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens. [`http`]: what both need of HTTP.
 //! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
-//! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log.
-//! - [`control`]: the socket by which `drain`, `replay` and `status` ask the daemon.
+//! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP.
+//! - [`control`]: the socket by which `drain`, `replay`, `status` and `tap` ask the daemon.
 //! - [`verify`]: a run's manifests against what a sink holds: the proof read back.
 //! - `fuzz`: what must hold of any bytes, for the tests and the fuzz targets in `fuzz/`.
-//! - [`pipeline`]: builds the stages and owns their queues: the only wiring; a drain while it runs. [`cli`]: one file a command.
+//! - [`pipeline`]: builds the stages and owns their queues: the only wiring; a drain and taps while it runs. [`cli`]: one file a command.
 //!
 //! # Invariants
 //!
@@ -37,6 +37,7 @@
 //! - **Invariant: the cursor passes a record only when the sink accepted it or it is a dead letter on disk** ([`delivery`]).
 //! - **Invariant: an origin retires only by the write that holds its manifest record** ([`manifest`]).
 //! - **Invariant: a slow or dead sink never holds another back** ([`delivery`]).
+//! - **Invariant: who watches slows nothing**: a tap reads the log by itself and leaves records out ([`pipeline`]).
 //! - **Invariant: a byte of an origin is taken up once**, known by position, not by time ([`source`]).
 //! - **Invariant: imports point one way along the flow**; `source` and `sink` never meet (`tests/it/layers.rs`).
 

@@ -3,7 +3,9 @@
 
 mod drain;
 mod inputs;
+mod rates;
 mod replay;
+mod tap;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use inputs::{Ends, Inputs, Stops};
 
 pub use drain::{Drainer, Step, Stop};
 pub use replay::Replays;
+pub use tap::{LAG_MAX_BYTES, QUEUE_MAX_BYTES, TAPS_MAX, Tap, Tapped};
 
 /// How we name ourselves to servers.
 const USER_AGENT: &str = concat!("logferry/", env!("CARGO_PKG_VERSION"));
@@ -115,6 +118,8 @@ pub struct Pipeline {
     manifests: Option<Manifests>,
     /// Sources are told to end: that one has is no fault any more.
     stopping: watch::Sender<bool>,
+    taps: tap::Taps,
+    rates: rates::Rates,
 }
 
 /// Writes manifests; the task retires origins while the pipeline runs.
@@ -218,6 +223,8 @@ impl Pipeline {
                 "the buffer was not closed in order; what was torn is read again from its source"
             );
         }
+        let log = buffer.readers.first().map(buffer::Reader::behind);
+        let taps = tap::Taps::new(log, sinks.iter().map(|sink| Arc::clone(&sink.name)).collect());
         let (stop_deliveries, stop) = watch::channel(false);
         let mut deliveries = JoinSet::new();
         let mut handles = Vec::new();
@@ -248,6 +255,7 @@ impl Pipeline {
             })
         });
         let inputs = Inputs::default();
+        let rates = rates::Rates::start(buffer.control.watch_sums(), handles.clone());
         let mut pipeline = Pipeline {
             started: Instant::now(),
             _state: state,
@@ -264,6 +272,8 @@ impl Pipeline {
             stop_deliveries,
             manifests,
             stopping: watch::Sender::new(false),
+            taps,
+            rates,
         };
         let files = match archives {
             Some(which) => pipeline.inputs.start_archives(archive::Setup {
@@ -369,6 +379,8 @@ impl Pipeline {
             origins: self.control.watch_origins(),
             started: self.started,
             stopping: self.stopping.subscribe(),
+            taps: self.taps.clone(),
+            rates: self.rates.clone(),
         }
     }
 

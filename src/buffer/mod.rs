@@ -75,7 +75,7 @@ pub use control::{Control, Fatal, Flusher, OriginsWatch, SumsWatch, UsageWatch};
 pub use cursor::{Cursor, CursorFile, CursorState};
 pub use format::RetiredSum;
 pub use queue::{Appender, Closed, QUEUE_MAX_BYTES, Retirement};
-pub use reader::{Behind, Frame, ReadOrigin, Reader, SectionView};
+pub use reader::{Behind, Frame, ReadOrigin, Reader, SectionView, Tap};
 pub use recovery::{OpenError, open};
 pub use section::{OriginInfo, Records, Section};
 pub use sums::Sums;

@@ -20,6 +20,13 @@ use super::writer::{segment_name, set_aside};
 use super::{Cursor, LogPosition};
 use crate::record::{Constants, OriginId};
 
+mod tap;
+
+pub use tap::Tap;
+
+/// In the place of a sink's name: the records of all of them.
+const ALL_SINKS: &str = "";
+
 /// How many bytes a search for the next whole frame looks at in one go.
 const SEARCH_BYTES: usize = 1024 * 1024;
 
@@ -168,6 +175,8 @@ pub struct Reader {
     skip: u32,
     open: Option<OpenSegment>,
     damaged_bytes: u64,
+    /// Damage is set aside and logged; a tap leaves that to the sinks.
+    sets_aside: bool,
 }
 
 /// Counts what lies behind a cursor of one sink.
@@ -234,6 +243,7 @@ impl Reader {
             skip: cursor.record,
             open: None,
             damaged_bytes: 0,
+            sets_aside: true,
         }
     }
 
@@ -423,6 +433,11 @@ impl Reader {
             limit
         };
         let len = next - self.at.offset;
+        if !self.sets_aside {
+            self.damaged_bytes += len;
+            self.at.offset = next;
+            return Ok(());
+        }
         let mut bytes = vec![0; len as usize];
         let read = read_full(open.file.as_ref(), &mut bytes, self.at.offset)?;
         let name = format!("{}.{}.damaged", segment_name(open.number), self.at.offset);
@@ -454,7 +469,10 @@ impl OpenSegment {
 
     fn take_table(&mut self, table: Table, sink: &str) {
         self.has_table = true;
-        self.mask = table.sinks.iter().position(|name| name == sink).map_or(0, |bit| 1 << bit);
+        self.mask = match sink {
+            ALL_SINKS => u32::MAX,
+            sink => table.sinks.iter().position(|name| name == sink).map_or(0, |bit| 1 << bit),
+        };
         self.origins =
             table.origins.into_iter().map(|origin| Some(Arc::new(read_origin(origin.id, origin.constants)))).collect();
     }

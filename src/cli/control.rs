@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::{ConfigArgument, Usage, find_source, load, replay};
+use super::{ConfigArgument, Usage, find_source, load, replay, tap};
 use crate::config::Purpose;
 use crate::control::{self, Answer, Asked, Outcome, Progress, Request};
 use crate::lifecycle::report::EXIT_DELIVERED;
@@ -51,7 +51,7 @@ pub(super) fn deadline(text: &str) -> Result<Duration, String> {
 }
 
 /// The state folder of a configuration.
-fn state_dir(config: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+pub(super) fn state_dir(config: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     Ok(load(&find_source(config), Purpose::Pipeline)?.config.state_dir)
 }
 
@@ -127,6 +127,7 @@ pub(super) fn status(arguments: StatusArguments) -> anyhow::Result<u8> {
 fn table(status: &Value) -> String {
     use std::fmt::Write as _;
     let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let rate = |value: &Value| format!("{:.1}", value.as_f64().unwrap_or(0.0));
     let mut out = String::new();
     let (version, pid) = (status["version"].as_str().unwrap_or("?"), number(&status["pid"]));
     // Writing into a string does not fail.
@@ -135,17 +136,20 @@ fn table(status: &Value) -> String {
     let percent = number(&buffer["used_bytes"]) as f64 * 100.0 / number(&buffer["max_bytes"]).max(1) as f64;
     let full = if buffer["disk_full"] == true { "; the disk is full, reading waits" } else { "" };
     let _ = writeln!(out, "buffer {} bytes, {percent:.1} % of its bound{full}\n", number(&buffer["used_bytes"]));
-    let _ = writeln!(out, "{:<20}  {:>12}  {:>14}  {:>12}", "source", "lines", "bytes", "gaps");
+    let _ = writeln!(out, "{:<20}  {:>12}  {:>10}  {:>14}  {:>12}", "source", "lines", "a second", "bytes", "gaps");
     for (name, figures) in status["sources"].as_object().into_iter().flatten() {
         let (lines, bytes, gaps) = (number(&figures["lines"]), number(&figures["bytes"]), number(&figures["gaps"]));
-        let _ = writeln!(out, "{name:<20}  {lines:>12}  {bytes:>14}  {gaps:>12}");
+        let rate = rate(&figures["lines_per_second"]);
+        let _ = writeln!(out, "{name:<20}  {lines:>12}  {rate:>10}  {bytes:>14}  {gaps:>12}");
     }
-    let _ = writeln!(out, "\n{:<20}  {:>12}  {:>14}  {:>12}", "sink", "delivered", "behind", "dead letters");
+    let head = ["sink", "delivered", "a second", "behind", "dead letters"];
+    let _ = writeln!(out, "\n{:<20}  {:>12}  {:>10}  {:>14}  {:>12}", head[0], head[1], head[2], head[3], head[4]);
     for (name, figures) in status["sinks"].as_object().into_iter().flatten() {
         let (done, dead) = (number(&figures["delivered"]), number(&figures["dead_lettered"]));
         let more = if figures["lag_counted"] == false { "over " } else { "" };
         let behind = format!("{more}{}", number(&figures["lag_records"]));
-        let _ = writeln!(out, "{name:<20}  {done:>12}  {behind:>14}  {dead:>12}");
+        let rate = rate(&figures["records_per_second"]);
+        let _ = writeln!(out, "{name:<20}  {done:>12}  {rate:>10}  {behind:>14}  {dead:>12}");
         if let Some(fault) = figures["fault"].as_str() {
             let _ = writeln!(out, "  {fault}");
         }
@@ -169,6 +173,14 @@ pub(super) async fn answer(drainer: Drainer, mut asked: mpsc::Receiver<Asked>, d
                 Asked::Replay { deadline_ms, sinks, progress, done } => {
                     let deadline = deadline_ms.map_or(deadline, Duration::from_millis);
                     let _ = done.send(Ok(replay::serve(&drainer, &sinks, deadline, &progress).await));
+                }
+                Asked::Tap { sink, done } => {
+                    let tapping = drainer.tap(sink).await.map(|tap| {
+                        let (records, taken) = mpsc::channel(1);
+                        tokio::spawn(tap::hand_over(tap, records));
+                        taken
+                    });
+                    let _ = done.send(tapping);
                 }
                 Asked::Drain { deadline_ms, progress, done } => {
                     let deadline = deadline_ms.map_or(deadline, Duration::from_millis);

@@ -3,10 +3,12 @@
 mod check;
 mod config;
 mod control;
+mod http;
 mod named;
 mod replay;
 mod run;
 mod ship;
+mod tap;
 mod verify;
 
 use std::path::PathBuf;
@@ -35,7 +37,7 @@ Exit codes: 0 everything delivered, 1 failure, 2 command line or configuration,
 3 records left (safe in the buffer), 4 delivered but for dead letters.";
 
 /// Commands of the contract that this version does not have.
-const NOT_YET: &[&str] = &["setup", "try", "tap"];
+const NOT_YET: &[&str] = &["setup", "try"];
 
 #[derive(Debug, Parser)]
 #[command(name = "logferry", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -64,6 +66,8 @@ enum Command {
     Status(control::StatusArguments),
     /// Sends dead letters again; through the daemon where one runs
     Replay(replay::Arguments),
+    /// Live records of the running daemon
+    Tap(tap::Arguments),
     /// Is the configuration right?
     Check(check::Arguments),
     /// Does a sink hold all that the manifests of a run say?
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Drain(arguments) => control::drain(arguments),
         Command::Status(arguments) => control::status(arguments),
         Command::Replay(arguments) => replay::run(arguments),
+        Command::Tap(arguments) => tap::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Config { command } => config::run(command),

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::http::{self, Life};
 use super::{control, find_source, load, pipeline_setup, runtime, start_log};
 use crate::config::Purpose;
 use crate::control::Server;
@@ -23,8 +24,14 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
     let runtime = runtime()?;
     let code = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let mut pipeline = Pipeline::start(pipeline_setup(&loaded.config))?;
         let config = &loaded.config;
+        let life = watch::Sender::new(Life::Starting);
+        // Held until the process has drained.
+        let _listening = match config.http_listen {
+            Some(address) => Some(http::listen(address, life.subscribe()).await),
+            None => None,
+        };
+        let mut pipeline = Pipeline::start(pipeline_setup(config))?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             config = loaded.file,
@@ -38,6 +45,7 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
         // Without its socket the daemon does its work all the same.
         let server = Server::start(&config.state_dir, asked)
             .inspect_err(|error| tracing::error!(%error, "no control socket: `drain` and `status` find no daemon"));
+        life.send_replace(Life::Running(pipeline.drainer()));
         service::notify("READY=1");
         let signal = tokio::select! {
             signal = signals.stop() => signal,
@@ -45,6 +53,7 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
         };
         let deadline = config.teardown.deadline;
         tracing::info!(signal, deadline_s = deadline.as_secs_f64(), "draining; a second signal stops at once");
+        life.send_replace(Life::Stopping(pipeline.drainer()));
         service::notify("STOPPING=1");
         let stop = Stop { settle: SETTLE, deadline: Some(Instant::now() + deadline) };
         let report = pipeline
@@ -52,7 +61,9 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
                 signals.stop().await;
             })
             .await?;
-        drop(server);
+        if let Ok(server) = server {
+            server.end().await;
+        }
         eprint!("{}", report.text());
         Ok::<u8, anyhow::Error>(report.exit_code())
     });

@@ -42,7 +42,6 @@ const LATER: &[(&str, Later)] = &[
     ("teardown.events", Later::Key { off: &[] }),
     ("teardown.margin", Later::Key { off: &[] }),
     ("teardown.imds", Later::Key { off: &[] }),
-    ("http.listen", Later::Key { off: &["", "off"] }),
 ];
 
 /// The values that have to wait of the key with this path, as the user sees it.
@@ -201,9 +200,6 @@ mod tests {
         check("teardown = { margin = \"10s\", scheduled_events = \"off\", approve = \"never\" }", &[]);
         check("teardown.events = [\"Terminate\", \"Preempt\", \"Redeploy\", \"Reboot\"]", &[]);
         check("teardown.events = [\"Terminate\"]", &["teardown.events"]);
-        check("http.listen = \"off\"", &[]);
-        check("http.listen = \"\"", &[]);
-        check("http.listen = \"0.0.0.0:1\"", &["http.listen"]);
         check("[record]\ncolumns = {}\n", &[]);
         check("[record]\ncolumns = { A = \"a\" }\n[[record.drop]]\nx = 1\n", &["record.columns", "record.drop"]);
         check(

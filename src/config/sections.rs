@@ -95,12 +95,13 @@ pub fn teardown(table: Table<'_>) -> Teardown {
     Teardown { deadline: table.duration("deadline", DEADLINE_MIN..=DEADLINE_MAX) }
 }
 
-/// `None`: switched off. Another address than the default is in the table of what has to wait.
+/// `None`: switched off.
 pub fn http_listen(table: Table<'_>) -> Option<SocketAddr> {
     let given = table.filled("listen").filter(|given| given.text != "off")?;
     let address = given.text.parse().ok();
     if address.is_none() {
-        given.mistake("is no address with a port", None, "such as \"127.0.0.1:9577\", or \"off\"");
+        let expected = "such as \"127.0.0.1:9577\" (port 0: any free one), or \"off\"";
+        given.mistake("is no address with a port", None, expected);
     }
     address
 }

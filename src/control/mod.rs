@@ -1,12 +1,14 @@
-//! The control socket: how `drain`, `replay` and `status` ask the running daemon. It carries questions and answers and
-//! decides nothing.
+//! The control socket: how `drain`, `replay`, `status` and `tap` ask the running daemon. It carries questions and answers
+//! and decides nothing.
 //!
 //! A stream socket, `state.dir/control.sock`, for its owner alone. The client sends one JSON object on a line, the daemon
 //! answers with lines: `{"progress":…}` from time to time while a drain or replay is under way, and at last one of
-//! `{"done":…}`, `{"status":…}` or `{"error":"…"}`.
+//! `{"done":…}`, `{"status":…}` or `{"error":"…"}`. A tap has no last line: after `{"tapping":…}` there comes
+//! `{"record":…}` for each record and `{"left_out":…}` where some are missing, until one of both goes.
 
 mod client;
 mod server;
+mod tap;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-pub use client::{ClientError, ask};
+pub use client::{ClientError, TapStep, ask, tap};
 pub use server::{CONNECTIONS_MAX, REQUEST_MAX_BYTES, Server};
+pub use tap::{LeftOut, Tapped};
 
 /// Where the socket of a state folder is.
 pub fn socket(state_dir: &Path) -> PathBuf {
@@ -36,6 +39,10 @@ pub enum Request {
         deadline_ms: Option<u64>,
         sinks: Vec<String>,
     },
+    /// Live records of what this sink gets, without one of what any gets, until the connection is closed.
+    Tap {
+        sink: Option<String>,
+    },
 }
 
 /// One line of an answer.
@@ -46,6 +53,9 @@ pub enum Answer {
     Done(Outcome),
     Status(Value),
     Error(String),
+    /// Every record from now on follows; the number of the daemon's process.
+    Tapping(u32),
+    LeftOut(LeftOut),
 }
 
 /// How far a drain or replay is.
@@ -82,5 +92,9 @@ pub enum Asked {
         sinks: Vec<String>,
         progress: mpsc::Sender<Progress>,
         done: oneshot::Sender<Result<Outcome, String>>,
+    },
+    Tap {
+        sink: Option<String>,
+        done: oneshot::Sender<Result<mpsc::Receiver<Tapped>, String>>,
     },
 }

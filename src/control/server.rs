@@ -22,11 +22,15 @@ pub const CONNECTIONS_MAX: usize = 16;
 /// Longest that a client may take to say what it wants, or to take an answer.
 const CLIENT_MAX: Duration = Duration::from_secs(10);
 
+/// Longest that the end of the daemon waits for clients to take the rest of their answers.
+const END_MAX: Duration = Duration::from_millis(500);
+
 /// The listening socket; removed with this value.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
     task: JoinHandle<()>,
+    room: Arc<Semaphore>,
 }
 
 impl Server {
@@ -43,8 +47,18 @@ impl Server {
         }
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        let task = tokio::spawn(accept(listener, asked));
-        Ok(Server { path, task })
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let task = tokio::spawn(accept(listener, asked, Arc::clone(&room)));
+        Ok(Server { path, task, room })
+    }
+
+    /// Takes no more clients, and gives those that are there a moment for the rest of their answers.
+    pub async fn end(self) {
+        self.task.abort();
+        let told = self.room.acquire_many(CONNECTIONS_MAX as u32);
+        if tokio::time::timeout(END_MAX, told).await.is_err() {
+            tracing::debug!("a client of the control socket did not take the rest of its answer");
+        }
     }
 }
 
@@ -56,8 +70,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: UnixListener, asked: mpsc::Sender<Asked>, room: Arc<Semaphore>) {
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
@@ -89,6 +102,18 @@ async fn serve(stream: UnixStream, asked: mpsc::Sender<Asked>) -> io::Result<()>
     };
     let stopping = || Answer::Error("the daemon is stopping".to_owned());
     let last = match request {
+        Request::Tap { sink } => {
+            let (done, answer) = oneshot::channel();
+            let _ = asked.send(Asked::Tap { sink, done }).await;
+            match answer.await {
+                Ok(Ok(records)) => {
+                    put(&mut write, &Answer::Tapping(std::process::id())).await?;
+                    return super::tap::serve(read.into_inner().into_inner(), write, records).await;
+                }
+                Ok(Err(error)) => Answer::Error(error),
+                Err(_) => stopping(),
+            }
+        }
         Request::Status => {
             let (done, answer) = oneshot::channel();
             // Who runs the pipeline may have stopped to listen: then the answer does not come either.
@@ -129,7 +154,7 @@ async fn follow(
     }
 }
 
-async fn put(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {
+pub(super) async fn put(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     tokio::time::timeout(CLIENT_MAX, write.write_all(&line)).await?

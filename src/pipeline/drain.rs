@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::rates::Rates;
+use super::tap::{Tap, Taps};
 use super::{Gone, delivered, file_gap_lines, gap_lines, keep_share, sink_report, sleep_until};
 use crate::buffer::{self, LogPosition, OriginsWatch, Snapshot};
 use crate::delivery::{Handle, Standing};
@@ -45,6 +47,8 @@ pub struct Drainer {
     pub(super) origins: OriginsWatch,
     pub(super) started: Instant,
     pub(super) stopping: watch::Receiver<bool>,
+    pub(super) taps: Taps,
+    pub(super) rates: Rates,
 }
 
 /// How far a drain is.
@@ -231,9 +235,32 @@ impl Drainer {
         self.sinks.iter().map(|sink| bytes_between(*sink.progress.borrow(), target)).max().unwrap_or(0)
     }
 
+    /// Live records of what one sink gets from now on, or of what any gets.
+    ///
+    /// # Errors
+    /// What is wrong and what to do, in one line.
+    pub async fn tap(&self, sink: Option<String>) -> Result<Tap, String> {
+        self.taps.start(sink).await
+    }
+
+    /// Why the pipeline is not in order, in one line; `None`: sources run and every sink accepts.
+    pub fn not_ready(&self) -> Option<String> {
+        if *self.stopping.borrow() {
+            return Some("stopping".to_owned());
+        }
+        if self.usage.disk_full() {
+            return Some("the disk is full, reading waits".to_owned());
+        }
+        self.sinks.iter().find_map(|sink| {
+            let fault = sink.stats.fault()?;
+            Some(format!("sink {} does not accept: {fault}", sink.name))
+        })
+    }
+
     /// The state of every stage, as `logferry status --json` prints it.
     pub async fn status(&self) -> Value {
         let target = self.usage.appended();
+        let rates = self.rates.now();
         let mut sinks = serde_json::Map::new();
         for sink in &self.sinks {
             let Standing { buffered, counted, .. } = sink.standing(target).await;
@@ -241,6 +268,7 @@ impl Drainer {
             let stats = &sink.stats;
             let figures = json!({
                 "delivered": load(&stats.accepted),
+                "records_per_second": rates.of_sink(&sink.name),
                 "dead_lettered": load(&stats.dead_lettered),
                 "dead_lettered_without_document": load(&stats.without_document),
                 "possible_doubles": load(&stats.possible_doubles),
@@ -259,7 +287,15 @@ impl Drainer {
             .into_iter()
             .filter(|(name, _)| name != manifest::SOURCE)
             .map(|(name, sum)| {
-                (name, json!({ "lines": sum.lines, "bytes": sum.bytes, "records": sum.records, "gaps": sum.gaps }))
+                let per_second = rates.of_source(&name);
+                let figures = json!({
+                    "lines": sum.lines,
+                    "bytes": sum.bytes,
+                    "records": sum.records,
+                    "gaps": sum.gaps,
+                    "lines_per_second": per_second,
+                });
+                (name, figures)
             })
             .collect();
         json!({

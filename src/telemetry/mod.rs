@@ -1,3 +1,4 @@
 //! What logferry says of itself.
 
+pub mod http;
 pub mod log;

@@ -69,7 +69,7 @@ fn only_what_would_have_started_says_that_nothing_was() {
 fn what_is_not_built_yet_says_so_and_help_does_not_offer_it() {
     let mut ferry = Ferry::new("");
     let help = ferry.call_plain(&["--help"]).stdout;
-    for command in ["setup", "try", "tap"] {
+    for command in ["setup", "try"] {
         let ended = ferry.call_plain(&[command, "--some", "option"]);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         assert_eq!(ended.stderr, format!("logferry: {command} is not available yet in this version\n"));

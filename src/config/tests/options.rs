@@ -194,6 +194,20 @@ fn switched_off_and_default_are_no_mistakes() {
 }
 
 #[test]
+fn the_address_of_http_is_any_with_a_port() {
+    let check = |text: &str, expected: Option<&str>| {
+        let loaded = load_with(&format!("{MINIMAL}[http]\nlisten = \"{text}\"\n"), &[]);
+        let address = loaded.ok().and_then(|loaded| loaded.config.http_listen);
+        assert_eq!(address.map(|address| address.to_string()).as_deref(), expected, "{text}");
+    };
+    check("127.0.0.1:0", Some("127.0.0.1:0"));
+    check("0.0.0.0:9577", Some("0.0.0.0:9577"));
+    check("[::1]:80", Some("[::1]:80"));
+    check("localhost:9577", None);
+    check("9577", None);
+}
+
+#[test]
 fn what_must_be_there_depends_on_the_purpose() {
     let check = |text: &str, purpose: Purpose, expected: usize| {
         let source = Source::Text { name: "f".into(), text: text.into() };

@@ -245,8 +245,6 @@ when = { Level = "DEBUG" }
 margin = "20s"
 wait_containers = "5m"
 scheduled_events = "on"
-[http]
-listen = "0.0.0.0:9577"
 "#,
         &[],
         r#"
@@ -280,10 +278,7 @@ f.toml:18: teardown.wait_containers: is not available yet
 f.toml:19: teardown.scheduled_events: "on" is not available yet
     expected: "auto", or leave it out
 
-f.toml:21: http.listen: is not available yet
-    expected: "127.0.0.1:9577" or "off", or leave it out
-
-11 mistakes in f.toml
+10 mistakes in f.toml
 "#,
     );
 }

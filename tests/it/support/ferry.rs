@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -50,6 +50,8 @@ impl Ferry {
         let config = config.replace("{dir}", folder);
         // A table of the test's own takes the place of the usual one.
         let head = if config.contains("[run]") { head.replace("[run]\nvm_name = \"vm-7\"\n", "") } else { head };
+        // Many run at a time: none has the default port unless the test is about it.
+        let head = if config.contains("[http]") { head } else { head + "[http]\nlisten = \"off\"\n" };
         std::fs::write(self.path("logferry.toml"), head + &config).expect("a configuration");
     }
 
@@ -74,6 +76,13 @@ impl Ferry {
         (command, log)
     }
 
+    fn command_with_config(&mut self, arguments: &[&str]) -> (Command, PathBuf) {
+        let config = self.path("logferry.toml");
+        let mut all = arguments.to_vec();
+        all.extend(["-c", config.to_str().expect("UTF-8")]);
+        self.command(&all)
+    }
+
     /// Starts the daemon.
     pub fn run(&mut self) -> Running {
         let config = self.path("logferry.toml");
@@ -84,12 +93,17 @@ impl Ferry {
 
     /// Starts another command with the configuration.
     pub fn start(&mut self, arguments: &[&str]) -> Running {
-        let config = self.path("logferry.toml");
-        let mut all = arguments.to_vec();
-        all.extend(["-c", config.to_str().expect("UTF-8")]);
-        let (mut command, log) = self.command(&all);
+        let (mut command, log) = self.command_with_config(arguments);
         let child = command.stdout(Stdio::null()).spawn().expect("logferry starts");
         Running { child, log }
+    }
+
+    /// Starts another command with the configuration, and gives what it prints.
+    pub fn spawn(&mut self, arguments: &[&str]) -> (Running, ChildStdout) {
+        let (mut command, log) = self.command_with_config(arguments);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("logferry starts");
+        let output = child.stdout.take().expect("a pipe");
+        (Running { child, log }, output)
     }
 
     /// Runs another command with the configuration to its end.
@@ -133,7 +147,7 @@ impl Running {
         self.child.id()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &id]).status().expect("kill");
         assert!(status.success(), "no process {id} to signal");
