@@ -449,3 +449,75 @@ async fn a_sync_that_fails_ends_the_buffer() {
     assert_eq!(buffer.appender.append(more).await, Err(Closed));
     assert_eq!(buffer.control.flush().await, Err(Closed));
 }
+
+/// Messages that a tap has for its sink.
+fn tapped(tap: &mut Tap) -> Vec<String> {
+    let mut out = Vec::new();
+    while let Ok(mut frame) = tap.try_next(Vec::new()).expect("readable") {
+        while let Some(record) = frame.next_record() {
+            out.push(String::from_utf8(record.members.to_vec()).expect("text"));
+        }
+    }
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_begins_at_the_end_and_tells_sinks_apart() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (mut buffer, _) = open_at(dir.path(), &["a", "b"]);
+    let one = origin(1);
+    let mut counters = Counters::default();
+    buffer.appender.append(section(&one, &mut counters, 0b11, &payloads(0..5))).await.expect("append");
+    read_all(&mut buffer, 0).await;
+    let log = buffer.readers[0].behind();
+    let mut taps = [None, Some("a"), Some("b"), Some("none")].map(|sink| log.tap(sink).expect("a tap"));
+    for (n, route) in [(5, 0b01), (6, 0b10), (7, 0b11)] {
+        let append = buffer.appender.append(section(&one, &mut counters, route, &payloads(n..n + 1)));
+        append.await.expect("append");
+    }
+    read_all(&mut buffer, 0).await;
+    let expected: [Vec<u32>; 4] = [vec![5, 6, 7], vec![5, 7], vec![6, 7], vec![]];
+    for (tap, expected) in taps.iter_mut().zip(expected) {
+        assert!(tap.more().await);
+        let expected: Vec<String> = expected.into_iter().flat_map(|n| payloads(n..n + 1)).collect();
+        assert_eq!(tapped(tap), expected);
+        assert!(!tap.take_missed() && tap.lag_bytes() == 0);
+    }
+    buffer.control.close(false);
+    // What was noticed before the end is looked at first.
+    while taps[0].more().await {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_holds_no_segment_and_knows_that_it_missed_some() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (mut buffer, _) = open_at(dir.path(), &["a"]);
+    let one = origin(1);
+    let mut counters = Counters::default();
+    let log = buffer.readers[0].behind();
+    let mut tap = log.tap(None).expect("a tap");
+    let big = "x".repeat(1024 * 1024);
+    // Four segments of 8 MiB; the sink takes everything, so that all but the newest can go.
+    for n in 0..30 {
+        let payload = format!("\"Message\":\"{n} {big}\"");
+        buffer.appender.append(section(&one, &mut counters, 1, &[payload])).await.expect("append");
+        read_all(&mut buffer, 0).await;
+        let at = buffer.readers[0].position();
+        buffer.readers[0].acknowledge(at);
+    }
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while dir.path().join("buffer/00000000000000000002.seg").exists() {
+        assert!(std::time::Instant::now() < until, "a tap holds a segment");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(tap.lag_bytes() > 16 * 1024 * 1024, "{}", tap.lag_bytes());
+    let numbers: Vec<u32> = tapped(&mut tap)
+        .iter()
+        .filter_map(|members| members.strip_prefix("\"Message\":\"")?.split_once(' ')?.0.parse().ok())
+        .collect();
+    // The first segment is read to its end through the file that was open, and then the newest.
+    assert!(tap.take_missed() && !tap.take_missed());
+    assert_eq!((numbers.first(), numbers.last()), (Some(&0), Some(&29)));
+    assert!((8..30).contains(&numbers.len()), "{numbers:?}");
+    assert_eq!(tap.lag_bytes(), 0);
+}

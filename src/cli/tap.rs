@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use super::{ConfigArgument, control, runtime};
@@ -18,6 +19,9 @@ use crate::sink::console::{ConsoleSink, Format, Options};
 
 /// Output is written at the latest when so many bytes are there, and whenever nothing more waits.
 const OUTPUT_BYTES: usize = 64 * 1024;
+
+/// How often it is looked whether the reader of the output is still there.
+const READER_LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -46,12 +50,27 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
         let show = tokio::task::spawn_blocking(move || show(&dir, arguments.sink, arguments.format));
         tokio::select! {
             _ = signals.stop() => Ok(()),
+            () = reader_is_gone() => Ok(()),
             shown = show => shown?.map_err(anyhow::Error::from),
         }
     });
     // The thread that shows may wait for the daemon, or for the terminal.
     runtime.shutdown_timeout(Duration::ZERO);
     ended.map(|()| EXIT_DELIVERED)
+}
+
+/// Resolves when whoever read standard output has gone: while no record comes, no write would show it.
+async fn reader_is_gone() {
+    let mut look = tokio::time::interval(READER_LOOK);
+    loop {
+        look.tick().await;
+        let stdout = io::stdout();
+        let mut output = [PollFd::new(&stdout, PollFlags::empty())];
+        let gone = PollFlags::ERR | PollFlags::HUP;
+        if poll(&mut output, Some(&Timespec::default())).is_ok() && output[0].revents().intersects(gone) {
+            return;
+        }
+    }
 }
 
 fn show(dir: &Path, sink: Option<String>, format: Option<Shown>) -> Result<(), ClientError> {

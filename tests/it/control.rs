@@ -50,8 +50,21 @@ async fn a_drain_delivers_what_was_written_before_it_and_the_daemon_goes_on() {
     assert_eq!(status["sources"]["agent"]["lines"], 3 * 1_001);
     assert_eq!((&status["sinks"]["file"]["lag_records"], &status["sinks"]["file"]["fault"]), (&json!(0), &Value::Null));
     assert!(status["buffer"]["used_bytes"].as_u64() > Some(0), "{status}");
+    // Rates are over the last ten seconds; all was read and delivered in less, or in a little more.
+    let rates = [&status["sources"]["agent"]["lines_per_second"], &status["sinks"]["file"]["records_per_second"]];
+    assert!(rates.iter().all(|rate| rate.is_f64()), "{status}");
+    append(&log, (0..1_000).map(|n| format!("line {n}")));
+    assert_eq!(ferry.call(&["drain"]).code, Some(0));
+    until("rates", async || {
+        let status: Value = serde_json::from_str(&ferry.call(&["status", "--json"]).stdout).ok()?;
+        let rate = |value: &Value| value.as_f64().filter(|rate| *rate > 0.0);
+        rate(&status["sources"]["agent"]["lines_per_second"])?;
+        rate(&status["sinks"]["file"]["records_per_second"])
+    })
+    .await;
     let ended = ferry.call(&["status"]);
-    assert!(ended.stdout.contains("agent") && ended.stdout.contains("3003"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("agent") && ended.stdout.contains("4003"), "{}", ended.stdout);
+    assert_eq!(ended.stdout.matches("a second").count(), 2, "{}", ended.stdout);
     assert_eq!(running.stop().code, Some(0));
     assert!(!ferry.path("state/control.sock").exists());
 }
@@ -81,7 +94,7 @@ async fn a_drain_whose_deadline_passes_ends_with_3_and_the_daemon_delivers_later
 async fn without_a_daemon_there_is_a_clear_word_and_a_killed_one_leaves_nothing_in_the_way() {
     let mut ferry = Ferry::new(&format!("{FILES}[sinks.file]\npath = \"{{dir}}/out.ndjson\"\n"));
     let no_daemon = |ferry: &mut Ferry| {
-        for command in ["drain", "status"] {
+        for command in ["drain", "status", "tap"] {
             let ended = ferry.call(&[command]);
             assert_eq!(ended.code, Some(1), "{command}: {}", ended.stderr);
             assert!(ended.stderr.contains("no daemon is running on state.dir"), "{}", ended.stderr);

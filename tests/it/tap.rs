@@ -78,11 +78,17 @@ async fn a_tap_is_pretty_when_asked_and_ends_when_its_reader_goes_or_the_daemon_
     let mut shown = String::new();
     output.read_line(&mut shown).expect("text");
     assert_eq!(shown, "2026-11-20T23:00:33.123Z WARNING  agent | careful\n");
+    // Its reader goes, as `head` does; no further record comes.
     drop(output);
-    append(&log, [line("INFO", "nobody looks")]);
     let ended = pretty.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("has ended") && !ended.stderr.contains("pipe"), "{}", ended.stderr);
+    let (busy, mut output) = tap(&mut ferry, &[]).await;
+    append(&log, (0..20_000).map(|n| line("INFO", &format!("{n}"))));
+    assert_eq!(messages(&mut output, 1), ["0"]);
+    drop(output);
+    let ended = busy.wait();
+    assert_eq!((ended.code, ended.stderr.lines().count()), (Some(0), 1), "{}", ended.stderr);
     let (tap, _output) = tap(&mut ferry, &[]).await;
     daemon.kill();
     let ended = tap.wait();
