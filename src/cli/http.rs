@@ -14,7 +14,7 @@ use crate::pipeline::Drainer;
 use crate::telemetry::http::{Answer, Page, serve};
 
 /// Wait between two attempts to have the address.
-const RETRY: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(5);
 
 /// The state is not looked up more often than this, however many ask: counting what a sink lacks reads the buffer.
 const STATUS_MAX_AGE: Duration = Duration::from_millis(500);
@@ -104,5 +104,19 @@ impl Pages {
                 status
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_starts_is_alive_and_not_ready() {
+        let life = watch::Sender::new(Life::Starting);
+        let pages = Pages { life: life.subscribe(), last: Arc::default() };
+        assert_eq!(pages.answer(Page::Health).await, Answer::text(200, "alive\n"));
+        assert_eq!(pages.answer(Page::Ready).await, Answer::text(503, "starting\n"));
+        assert_eq!(pages.answer(Page::Status).await, Answer::text(503, "starting\n"));
     }
 }
