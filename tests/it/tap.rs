@@ -165,3 +165,26 @@ async fn a_tap_that_nobody_reads_holds_nothing_back_and_is_told_what_it_missed()
     let missing = (LINES + 1 - seen.len()) as u64;
     assert!((missing..=missing + 2).contains(&sum), "{missing} are missing, left out {left_out:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_status_comes_again_and_ends_with_its_reader_or_its_daemon() {
+    let mut ferry = Ferry::new(CONFIG);
+    let daemon = start(&mut ferry).await;
+    let (first, output) = ferry.spawn(&["status", "--watch"]);
+    let mut output = BufReader::new(output);
+    let mut heads = 0;
+    while heads < 2 {
+        let mut shown = String::new();
+        assert!(output.read_line(&mut shown).expect("text") > 0, "{}", first.text());
+        heads += usize::from(shown.starts_with("logferry ") && shown.contains(&format!("process {}", daemon.id())));
+    }
+    drop(output);
+    assert_eq!(first.wait().code, Some(0));
+    let (second, mut output) = ferry.spawn(&["status", "--watch"]);
+    let mut shown = [0; 1];
+    output.read_exact(&mut shown).expect("a status");
+    assert_eq!(daemon.stop().code, Some(0));
+    let ended = second.wait();
+    // It may have asked just when the daemon ended.
+    assert!(ended.code == Some(1) && ended.stderr.contains("daemon"), "{}", ended.stderr);
+}
