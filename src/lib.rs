@@ -17,7 +17,8 @@
 //!
 //! - [`config`]: text to validated options of every stage; no stage imports it.
 //! - [`record`]: values only: columns, ids, time, counters, JSON writing.
-//! - [`source`]: [`source::file`] on a thread of its own, [`source::docker`] as tasks, [`source::stdin`].
+//! - [`source`]: [`source::file`] on a thread of its own, [`source::docker`] as tasks; read once:
+//!   [`source::stdin`], [`source::file::archive`].
 //! - [`ingest`]: lines, groups, parsers, routes, encoding; pure computation, called by a source.
 //! - [`buffer`]: the log; its format stands at the top of the module.
 //! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`]. Dead letters, and

