@@ -125,6 +125,11 @@ impl Ingest {
         &self.counters
     }
 
+    /// Whether no line has been taken yet.
+    pub fn is_new(&self) -> bool {
+        self.counters.lines == 0
+    }
+
     /// Whether bytes are held back that a flush would take: an open group or an unfinished line.
     pub fn holds_back(&self) -> bool {
         self.framer.holds_back()

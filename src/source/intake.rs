@@ -13,6 +13,11 @@ pub(super) fn is_utf_16(head: &[u8]) -> bool {
     UTF_16.iter().any(|mark| head.starts_with(*mark))
 }
 
+/// How many zero bytes stand at the front.
+pub(super) fn leading_zeros(bytes: &[u8]) -> u64 {
+    bytes.iter().position(|&byte| byte != 0).unwrap_or(bytes.len()) as u64
+}
+
 /// One origin on its way into the buffer.
 pub(super) struct Intake<'a> {
     ingest: Ingest,
@@ -50,6 +55,12 @@ impl<'a> Intake<'a> {
                 self.window.clear();
             }
             return self.append(end);
+        }
+        let zeros = if self.ingest.is_new() { leading_zeros(&self.window) } else { 0 };
+        if zeros > 0 {
+            // What was a hole in the file that this was.
+            self.ingest.pass_over(zeros, None);
+            self.window.drain(..usize::try_from(zeros).unwrap_or(usize::MAX).min(self.window.len()));
         }
         loop {
             let fed = self.ingest.feed(&self.window, &time::now(), flush);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rustix::fs::SeekFrom;
 
-use crate::source::intake::is_utf_16;
+use crate::source::intake::{is_utf_16, leading_zeros};
 
 use super::{Desk, Fault, Flush, Flushed, GapKind, MARK_BYTES, Mark, ReadOutcome, Tail, read_at};
 
@@ -55,11 +55,6 @@ fn first_hole(file: &File, bytes: &[u8], offset: u64) -> io::Result<Option<(usiz
     Ok(None)
 }
 
-/// How many zero bytes stand at the front.
-fn leading_zeros(bytes: &[u8]) -> u64 {
-    bytes.iter().position(|&byte| byte != 0).unwrap_or(bytes.len()) as u64
-}
-
 impl Tail {
     /// Whether all that stands behind what was read is a hole.
     pub fn is_hollow(&self) -> bool {
@@ -76,12 +71,18 @@ impl Tail {
         Ok(if self.hollow { self.read } else { size })
     }
 
-    /// The first hole among bytes that were just read, and where in them it begins.
+    /// The first hole among bytes that were just read, and where in them it begins. Zeros before the first line are one,
+    /// too: a hole smaller than a block leaves them, and a copy that was made of a hole.
     pub(super) fn first_hole(&self, bytes: &[u8]) -> io::Result<Option<(usize, Hole)>> {
-        match &self.handle {
-            Some(handle) => first_hole(handle, bytes, self.read),
-            None => Ok(None),
-        }
+        let Some(handle) = &self.handle else { return Ok(None) };
+        let found = first_hole(handle, bytes, self.read)?;
+        let zeros = leading_zeros(bytes);
+        let before_all = zeros > 0 && self.held_back() == 0 && self.stream.as_ref().is_some_and(|s| s.ingest.is_new());
+        Ok(match found {
+            Some((0, _)) => found,
+            _ if before_all => Some((0, Hole::To(self.read + zeros))),
+            _ => found,
+        })
     }
 
     /// Whether the first bytes say that the file is in UTF-16: it is not read, as its lines would be garbled.
@@ -131,7 +132,7 @@ impl Tail {
             }
             Hole::To(data) => {
                 let bytes = data - self.read;
-                tracing::info!(path = %self.path.display(), offset = self.read, bytes, "nothing was ever written here: passed over");
+                tracing::info!(path = %self.path.display(), offset = self.read, bytes, "zeros are passed over: nothing was ever written there");
                 self.flush(Flush::All, desk)?;
                 self.pass_over(data, None, desk)
             }

@@ -1,6 +1,8 @@
 //! Seeded histories: writing, rotation of every kind, kills that lose the newest sections, a full buffer. Every line
 //! must come out once. A seed that fails prints itself; `CHAOS_SEEDS=FIRST..LAST` runs others.
 
+use std::io::{Seek as _, SeekFrom};
+
 use super::*;
 
 /// Seeds that an ordinary test run takes.
@@ -42,6 +44,8 @@ struct Writer {
     folder: PathBuf,
     written: usize,
     rotated: usize,
+    /// It keeps its own offset, as who opens without O_APPEND does: a truncation leaves a hole before it.
+    offset: Option<u64>,
 }
 
 impl Writer {
@@ -52,7 +56,16 @@ impl Writer {
     fn write(&mut self, count: usize, pieces: usize) {
         let text = numbered("line", self.written..self.written + count);
         self.written += count;
-        let mut file = appender(&self.log());
+        let mut file = match self.offset {
+            Some(offset) => {
+                let log = OpenOptions::new().write(true).create(true).truncate(false).open(self.log());
+                let mut log = log.expect("open");
+                log.seek(SeekFrom::Start(offset)).expect("seek");
+                self.offset = Some(offset + text.len() as u64);
+                log
+            }
+            None => appender(&self.log()),
+        };
         for piece in text.as_bytes().chunks(text.len().div_ceil(pieces)) {
             file.write_all(piece).expect("write");
             if pieces > 1 {
@@ -75,6 +88,7 @@ impl Writer {
         if self.log().exists() {
             let to = self.make_room();
             std::fs::rename(self.log(), to).expect("rename");
+            self.offset = self.offset.map(|_| 0);
         }
     }
 
@@ -88,9 +102,13 @@ impl Writer {
 }
 
 fn history(seed: u64, pattern: &str, steps: &[Step]) {
+    history_of(seed, pattern, steps, None);
+}
+
+fn history_of(seed: u64, pattern: &str, steps: &[Step], offset: Option<u64>) {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut scene = Scene::new(&[pattern]);
-    let mut writer = Writer { folder: scene.folder.path().to_path_buf(), written: 0, rotated: 0 };
+    let mut writer = Writer { folder: scene.folder.path().to_path_buf(), written: 0, rotated: 0, offset };
     let mut taken = Vec::new();
     writer.write(10, 1);
     scene.run_once();
@@ -177,5 +195,15 @@ fn histories_whose_copies_no_pattern_wants_lose_and_double_nothing() {
     let steps = [Write, Write, WriteInPieces, Rename, SeenCopyTruncate, SeenCopyTruncate, Drain, Pause];
     for seed in seeds() {
         history(seed, "app.log", &steps);
+    }
+}
+
+#[test]
+fn histories_of_a_writer_with_its_own_offset_lose_and_double_nothing() {
+    use Step::*;
+    let steps =
+        [Write, Write, WriteInPieces, Rename, CopyTruncate, CopyTruncate, Kill, StopAndStart, Full, Drain, Pause];
+    for seed in seeds() {
+        history_of(seed, "app.log*", &steps, Some(0));
     }
 }

@@ -49,6 +49,27 @@ fn a_hole_in_the_middle_is_passed_over_and_ends_what_stood_before_it() {
 }
 
 #[test]
+fn zeros_before_the_first_line_are_passed_over_also_where_they_take_room() {
+    for zeros in [1, 300, 4096, 700_000] {
+        let mut scene = Scene::new(&["app.log"]);
+        scene.write("app.log", &format!("{}one\n\0two\n", "\0".repeat(zeros)));
+        assert_eq!(scene.run_once().left_bytes, 0);
+        assert_eq!(scene.lines(), ["one", "\0two"]);
+        let last = scene.log.last().expect("section");
+        assert_eq!((last.counters.bytes, last.counters.gaps), (zeros as u64 + 9, 0));
+    }
+    // Nothing but zeros: what is written into them is read.
+    let mut scene = Scene::new(&["app.log"]);
+    scene.write("app.log", &"\0".repeat(9000));
+    let mut running = scene.start();
+    assert_eq!(running.drain().left_bytes, 0);
+    writer(running.scene, "app.log").write_all(b"one\n").expect("write");
+    running.until_lines(1);
+    running.stop();
+    assert_eq!(scene.lines()[0], "one");
+}
+
+#[test]
 fn a_line_in_pieces_ends_at_a_hole() {
     let mut scene = Scene::new(&["app.log"]);
     scene.sources[0].ingest.max_line = 1000;
