@@ -13,12 +13,10 @@ use super::batch::{BODY_SLACK_BYTES, Load, Sealed};
 use super::decision::{Decision, ItemDecision, Protocol, decide};
 use super::letter::{Refusal, Refused};
 use super::retry::Schedule;
+use super::streak::Streak;
 use super::{DeadLetters, Ledger, Stats};
 use crate::record::OriginId;
 use crate::sink::{Asked, Batch, ItemAnswer, SendOutcome, Sink};
-
-/// From so many equal refusals in a row on they are taken for a fault of the sink, and nothing is dead-lettered.
-pub const EQUAL_REFUSALS_MAX: u32 = 1_000;
 
 /// After so many attempts in a row whose outcome is not known a large body is sent in halves.
 const UNKNOWN_SPLIT: u32 = 3;
@@ -92,33 +90,6 @@ impl Drain {
 
     fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed) > 0
-    }
-}
-
-/// Equal refusals in a row.
-#[derive(Clone, Debug, Default)]
-pub struct Streak {
-    status: u16,
-    kind: String,
-    count: u32,
-    /// The bound was reached: no refusal is believed until a record is accepted.
-    tripped: bool,
-}
-
-impl Streak {
-    /// Counts a refusal; false where it is not to be believed any more.
-    fn believes(&mut self, refusal: &Refusal) -> bool {
-        if self.status != refusal.status || self.kind != refusal.kind {
-            *self = Streak { status: refusal.status, kind: refusal.kind.clone(), count: 0, tripped: self.tripped };
-        }
-        self.count = self.count.saturating_add(1);
-        self.tripped |= self.count >= EQUAL_REFUSALS_MAX;
-        !self.tripped
-    }
-
-    fn accepted(&mut self) {
-        self.count = 0;
-        self.tripped = false;
     }
 }
 

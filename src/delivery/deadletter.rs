@@ -170,7 +170,7 @@ impl DeadLetters {
     }
 
     /// Bytes of all files; what cannot be looked at has none.
-    fn used_bytes(&self) -> u64 {
+    pub fn used_bytes(&self) -> u64 {
         let paths = self.replaying().into_iter().chain([self.path.clone()]);
         paths.filter_map(|path| fs::metadata(path).ok()).map(|found| found.len()).sum()
     }

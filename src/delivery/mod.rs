@@ -13,6 +13,7 @@ mod letter;
 mod replay;
 pub mod retry;
 mod run;
+mod streak;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -20,11 +20,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::attempt::{Drain, Shared, Streak, deliver};
+use super::attempt::{Drain, Shared, deliver};
 use super::batch::Load;
 use super::deadletter::TakenUp;
 use super::decision::Protocol;
 use super::letter::Letter;
+use super::streak::Streak;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Stats};
 use crate::buffer::ReadOrigin;
 use crate::record::{EventId, OriginId};

@@ -90,6 +90,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fleet_does_not_come_back_all_at_once() {
+        let nth = |n: usize| {
+            let mut schedule = Schedule::default();
+            (0..=n).map(|_| schedule.after_fault(None)).last().unwrap_or_default()
+        };
+        for n in [0, 20] {
+            let waits: std::collections::BTreeSet<Duration> = (0..200).map(|_| nth(n)).collect();
+            let (first, last) = (waits.first().expect("waits"), waits.last().expect("waits"));
+            assert!(waits.len() > 150 && last.as_secs_f64() > first.as_secs_f64() * 1.4, "{first:?} to {last:?}");
+        }
+    }
+
+    #[test]
     fn a_drain_shortens_our_own_waits_only() {
         let mut schedule = Schedule::default();
         schedule.set_draining(true);

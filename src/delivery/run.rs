@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{Drain, Shared, Streak, deliver};
+use super::attempt::{Drain, Shared, deliver};
 use super::batch::{Filling, Load};
 use super::decision::Protocol;
+use super::streak::Streak;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Replay, Stats};
 use crate::buffer::{Behind, Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
 use crate::record::{OriginId, RECORD_MAX_BYTES};
@@ -125,6 +126,11 @@ impl Handle {
     pub fn replay(&self) -> Replay {
         let Shared { name, protocol, sink, dead, .. } = &*self.shared;
         Replay::beside(Arc::clone(name), *protocol, Arc::clone(sink), Arc::clone(dead), self.batch_bytes)
+    }
+
+    /// Bytes of the sink's dead letters on disk, those of a replay among them.
+    pub fn dead_letter_bytes(&self) -> u64 {
+        self.shared.dead.used_bytes()
     }
 
     /// The folder of dead letters of all sinks.

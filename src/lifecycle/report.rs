@@ -24,6 +24,8 @@ pub struct SinkReport {
     pub dead_lettered: u64,
     /// Of these, how many were kept without their document.
     pub without_document: u64,
+    /// A replay has sent them again since.
+    pub no_letters_left: bool,
     pub possible_doubles: u64,
     /// Records that are still in the buffer for it.
     pub left: u64,
@@ -62,7 +64,7 @@ impl Report {
             EXIT_LEFT
         } else if self.is_damaged() || !self.unreadable.is_empty() {
             EXIT_FAILED
-        } else if self.sinks.iter().any(|sink| sink.dead_lettered > 0) {
+        } else if self.sinks.iter().any(|sink| sink.dead_lettered > 0 && !sink.no_letters_left) {
             EXIT_DEAD_LETTERS
         } else {
             EXIT_DELIVERED
@@ -102,6 +104,9 @@ impl Report {
                     "{}: {} records were sent twice or may have been; each is found by its EventID",
                     sink.name, sink.possible_doubles
                 );
+            }
+            if sink.dead_lettered > 0 && sink.no_letters_left {
+                let _ = writeln!(out, "{}: its dead letters were sent again, none is left", sink.name);
             }
             if sink.without_document > 0 {
                 let _ = writeln!(
@@ -168,6 +173,7 @@ mod tests {
         let check = |sink: SinkReport, expected: u8| assert_eq!(report(sink).exit_code(), expected);
         check(SinkReport::default(), EXIT_DELIVERED);
         check(SinkReport { dead_lettered: 1, ..SinkReport::default() }, EXIT_DEAD_LETTERS);
+        check(SinkReport { dead_lettered: 1, no_letters_left: true, ..SinkReport::default() }, EXIT_DELIVERED);
         check(SinkReport { dead_lettered: 1, damaged_bytes: 1, ..SinkReport::default() }, EXIT_FAILED);
         check(SinkReport { dead_lettered: 1, unfinished: true, ..SinkReport::default() }, EXIT_LEFT);
         let broken = Report { unreadable: vec!["a.gz: broken".to_owned()], ..Report::default() };
