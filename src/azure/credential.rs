@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::http::Secret;
-pub use source::Cloud;
+pub use source::{Api, Cloud};
 use source::{Identity, Miss};
 pub(crate) use transport::is_loopback;
 pub use transport::{AUTHORITY_VARIABLE, Transport, authority_from_environment};
@@ -61,7 +61,7 @@ pub enum CredentialError {
     Stopping,
 }
 
-/// The tokens of one sink. At most one fetch is under way, whoever asks; all who wait share its result.
+/// The tokens of one sink for one API. At most one fetch is under way, whoever asks; all who wait share its result.
 pub struct Credentials {
     shared: Arc<Shared>,
 }
@@ -70,6 +70,7 @@ struct Shared {
     /// In the order in which they are tried; more than one only for `auto`.
     identities: Vec<Identity>,
     cloud: Cloud,
+    api: Api,
     transport: Arc<Transport>,
     state: Mutex<State>,
 }
@@ -95,10 +96,16 @@ type Flight = watch::Receiver<Option<Result<Secret, CredentialError>>>;
 
 impl Credentials {
     /// Opens nothing on the network and reads no file; `auto` looks at the environment here.
-    pub fn new(options: &Options, cloud: Cloud, transport: Transport) -> Self {
+    pub fn new(options: &Options, cloud: Cloud, api: Api, transport: Transport) -> Self {
         let identities = source::identities(options, source::workload_variables_are_set());
         Credentials {
-            shared: Arc::new(Shared { identities, cloud, transport: Arc::new(transport), state: Mutex::default() }),
+            shared: Arc::new(Shared {
+                identities,
+                cloud,
+                api,
+                transport: Arc::new(transport),
+                state: Mutex::default(),
+            }),
         }
     }
 
@@ -239,7 +246,8 @@ impl Shared {
 
     async fn ask(&self, identity: &Identity) -> Result<Held, Miss> {
         let credential = identity.credential(self.cloud, &self.transport)?;
-        let token = credential.get_token(&[self.cloud.scope()], None).await.map_err(|error| identity.miss(&error))?;
+        let token =
+            credential.get_token(&[self.cloud.scope(self.api)], None).await.map_err(|error| identity.miss(&error))?;
         let life = Duration::try_from(token.expires_on - OffsetDateTime::now_utc()).unwrap_or_default();
         Ok(Held { token: Secret::new(token.token.secret()), until: Instant::now() + life })
     }

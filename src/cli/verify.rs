@@ -10,7 +10,7 @@ use super::{Usage, find_source, load, runtime};
 use crate::config::Purpose;
 use crate::lifecycle::report::{EXIT_DELIVERED, EXIT_LEFT};
 use crate::sink::stored::ReadError;
-use crate::sink::{Kind, Options, elasticsearch};
+use crate::sink::{Kind, Options, azure_monitor, elasticsearch};
 use crate::verify::{Reader, SCANS_MAX, Verdict, report, take};
 
 /// Wait between two readings with `--wait`: the first, and the longest after doublings.
@@ -75,7 +75,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 fn can_be_read(sink: &Options) -> bool {
-    matches!(sink.kind, Kind::Elasticsearch(_))
+    match &sink.kind {
+        Kind::Elasticsearch(_) => true,
+        Kind::AzureMonitor(options) => options.workspace_id.is_some(),
+        Kind::File(_) | Kind::Console(_) => false,
+    }
+}
+
+/// What is missing for reading a sink that could be read.
+fn lacks(sink: &Options) -> Option<String> {
+    let is_azure = matches!(&sink.kind, Kind::AzureMonitor(options) if options.workspace_id.is_none());
+    is_azure.then(|| {
+        format!(
+            "sinks.{}.workspace_id is missing: verify needs the id of the Log Analytics workspace behind the rule (the GUID \
+             on its overview page)",
+            sink.name
+        )
+    })
 }
 
 /// The sink that is meant.
@@ -86,26 +102,31 @@ fn choose<'a>(sinks: &'a [Options], name: Option<&str>) -> Result<&'a Options, U
     match name {
         Some(name) => match sinks.iter().find(|sink| &*sink.name == name) {
             Some(sink) if can_be_read(sink) => Ok(sink),
-            Some(_) => Err(Usage(format!("the sink {name} cannot be read back; {which}"))),
+            Some(sink) => {
+                Err(Usage(lacks(sink).unwrap_or_else(|| format!("the sink {name} cannot be read back; {which}"))))
+            }
             None => Err(Usage(format!("there is no sink {name}; of those that can be read, {which}"))),
         },
         None => match readable.as_slice() {
             [only] => Ok(only),
-            [] => Err(Usage(
-                "no sink of the configuration can be read back: verify needs one of type elasticsearch".to_owned(),
-            )),
+            [] => Err(Usage(sinks.iter().find_map(lacks).unwrap_or_else(|| {
+                "no sink of the configuration can be read back: verify needs one of type elasticsearch or azure_monitor"
+                    .to_owned()
+            }))),
             _ => Err(Usage(format!("several sinks can be read; choose one with --sink: {names}"))),
         },
     }
 }
 
 fn reader(sink: &Options) -> anyhow::Result<Reader> {
+    let user_agent = concat!("logferry/", env!("CARGO_PKG_VERSION"));
     match &sink.kind {
-        Kind::Elasticsearch(options) => {
-            let user_agent = concat!("logferry/", env!("CARGO_PKG_VERSION"));
-            Ok(Reader::Elasticsearch(elasticsearch::Reader::new(options, user_agent)?))
+        Kind::Elasticsearch(options) => Ok(Reader::Elasticsearch(elasticsearch::Reader::new(options, user_agent)?)),
+        Kind::AzureMonitor(options) => {
+            let reader = azure_monitor::Reader::new(options, user_agent);
+            Ok(Reader::AzureMonitor(reader.map_err(|error| Usage(format!("sinks.{}.{error}", sink.name)))?))
         }
-        _ => Err(Usage(format!("the sink {} cannot be read back", sink.name)).into()),
+        Kind::File(_) | Kind::Console(_) => Err(Usage(format!("the sink {} cannot be read back", sink.name)).into()),
     }
 }
 

@@ -186,6 +186,9 @@ const AZURE_MONITOR: &[Key] = &[
     bare("endpoint", Kind::Plain, None),
     bare("dcr_id", Kind::Plain, None),
     bare("stream", Kind::Plain, None),
+    key("workspace_id", "\"\""),
+    key("table", "\"\""),
+    key("query_endpoint", "\"\""),
     bare("credential", Kind::Table(CREDENTIAL), None),
 ];
 

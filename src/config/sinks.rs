@@ -130,7 +130,7 @@ fn azure_monitor(table: &Table<'_>) -> Option<azure_monitor::Options> {
     let expected = "the logs ingestion endpoint, such as \
                     \"https://NAME-abcd.westeurope-1.ingest.monitor.azure.com\"";
     let endpoint = table.required("endpoint", expected);
-    let endpoint = endpoint.and_then(|given| url::azure(&given));
+    let endpoint = endpoint.and_then(|given| url::azure(&given, expected));
     let expected = "the immutable id of the data collection rule: dcr- and 32 digits or letters a to f";
     let dcr_id = table.required("dcr_id", expected).filter(|given| {
         let good = is_dcr_id(&given.text);
@@ -150,6 +150,10 @@ fn azure_monitor(table: &Table<'_>) -> Option<azure_monitor::Options> {
         }
         good
     });
+    let (workspace_id, azure_table) = (workspace_id(table), azure_table(table));
+    let query_endpoint = table.filled("query_endpoint");
+    let query_endpoint = query_endpoint
+        .and_then(|given| url::azure(&given, "the address of the query API, \"https://api.loganalytics.io\""));
     for key in OTHER_AUTH {
         if let Some(given) = table.filled(key) {
             given.mistake_unseen("is not for Azure Monitor", None, "credential = { kind = … } instead");
@@ -158,7 +162,43 @@ fn azure_monitor(table: &Table<'_>) -> Option<azure_monitor::Options> {
     let credential = table.table("credential", credential);
     let (http, compression) = (transport::options(table), transport::compression(table));
     let (dcr_id, stream) = (dcr_id?.text, stream?.text);
-    Some(azure_monitor::Options { endpoint: endpoint?, dcr_id, stream, credential: credential?, http, compression })
+    Some(azure_monitor::Options {
+        endpoint: endpoint?,
+        dcr_id,
+        stream,
+        workspace_id,
+        table: azure_table,
+        query_endpoint,
+        credential: credential?,
+        http,
+        compression,
+    })
+}
+
+/// The workspace that `verify` reads; `None` where none is named, or what is named is none.
+fn workspace_id(table: &Table<'_>) -> Option<String> {
+    let given = table.filled("workspace_id")?;
+    let parts: Vec<&str> = given.text.split('-').collect();
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    let hexadecimal = parts.iter().all(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if lengths != [8, 4, 4, 4, 12] || !hexadecimal {
+        let expected = "the id that the workspace's overview page shows (its customerId), such as \
+                        \"00000000-0000-0000-0000-000000000000\"";
+        given.mistake("is no id of a Log Analytics workspace", None, expected);
+        return None;
+    }
+    Some(given.text.to_ascii_lowercase())
+}
+
+/// The table behind the stream, where it is named otherwise.
+fn azure_table(table: &Table<'_>) -> Option<String> {
+    let given = table.filled("table")?;
+    if !azure_monitor::is_table_name(&given.text) {
+        let near = given.text.strip_prefix("Custom-").filter(|name| azure_monitor::is_table_name(name)).map(quoted);
+        given.mistake("is no name of a table", near, "the name of a table, such as \"BenchmarkRuns_CL\"");
+        return None;
+    }
+    Some(given.text)
 }
 
 fn is_dcr_id(text: &str) -> bool {

@@ -20,8 +20,7 @@ pub fn elasticsearch(given: &Given<'_>) -> Option<Url> {
 }
 
 /// An endpoint of Azure Monitor: https, plain http to this machine only (a token travels with each request).
-pub fn azure(given: &Given<'_>) -> Option<Url> {
-    let expected = "the logs ingestion endpoint, such as \"https://NAME-abcd.westeurope-1.ingest.monitor.azure.com\"";
+pub fn azure(given: &Given<'_>, expected: &str) -> Option<Url> {
     let url = plain(given, expected)?;
     if has_user(&url) {
         given.mistake_unseen(

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use logferry::azure::credential::{
-    AUTHORITY_VARIABLE, Cloud, CredentialError, Credentials, Options, REFRESH_PAUSE, TOKEN_TIMEOUT, Transport,
+    AUTHORITY_VARIABLE, Api, Cloud, CredentialError, Credentials, Options, REFRESH_PAUSE, TOKEN_TIMEOUT, Transport,
     authority_from_environment,
 };
 use logferry::sink::http::{self, Secret};
@@ -32,7 +32,7 @@ fn http_options() -> http::Options {
 fn credentials(server: &AzureServer, options: &Options) -> Credentials {
     let authority = Url::parse(&server.authority).expect("URL");
     let transport = Transport::new(&http_options(), "logferry-test", Some(authority)).expect("transport");
-    Credentials::new(options, Cloud::Public, transport)
+    Credentials::new(options, Cloud::Public, Api::LogsIngestion, transport)
 }
 
 fn client_secret(settings: &AzureSettings) -> Options {
@@ -250,7 +250,7 @@ async fn auto_asks_the_cli_only_where_the_machine_has_no_identity() {
 async fn in_a_pod() {
     let authority = authority_from_environment().expect("authority");
     let transport = Transport::new(&http_options(), "logferry-test", authority).expect("transport");
-    let credentials = Credentials::new(&Options::Auto, Cloud::Public, transport);
+    let credentials = Credentials::new(&Options::Auto, Cloud::Public, Api::LogsIngestion, transport);
     assert_eq!(credentials.identity(), "workload identity, Azure CLI");
     credentials.token().await.expect("token");
     assert_eq!(credentials.identity(), "workload identity");

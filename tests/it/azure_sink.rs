@@ -19,6 +19,9 @@ fn options(server: &AzureServer) -> azure_monitor::Options {
         endpoint: Url::parse(&server.endpoint).expect("URL"),
         dcr_id: settings.dcr_id.clone(),
         stream: settings.stream.clone(),
+        workspace_id: None,
+        table: None,
+        query_endpoint: None,
         credential: credential::Options::ClientSecret {
             tenant_id: settings.tenant_id.clone(),
             client_id: settings.client_id.clone(),

@@ -17,4 +17,5 @@ mod sink_faults;
 mod support;
 mod tap;
 mod verify;
+mod verify_azure;
 mod whole;

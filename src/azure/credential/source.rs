@@ -25,6 +25,15 @@ const AUTHORITY_HOST: &str = "AZURE_AUTHORITY_HOST";
 /// What Kubernetes sets in a pod with a workload identity.
 const WORKLOAD_VARIABLES: [&str; 3] = ["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"];
 
+/// An API that tokens are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// Takes records.
+    LogsIngestion,
+    /// Gives them back: Log Analytics.
+    LogsQuery,
+}
+
 /// An Azure of its own: audience and authority differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cloud {
@@ -46,13 +55,22 @@ impl Cloud {
         }
     }
 
-    /// What a token for the Logs Ingestion API is asked for.
-    pub fn scope(self) -> &'static str {
-        match self {
-            Cloud::Public => "https://monitor.azure.com/.default",
-            Cloud::China => "https://monitor.azure.cn/.default",
-            Cloud::Government => "https://monitor.azure.us/.default",
+    /// What a token for an API is asked for. Those of the query API stand in the table of environments of Azure
+    /// PowerShell (AzureOperationalInsightsEndpointResourceId) and in the clouds' own documentation of the API.
+    pub fn scope(self, api: Api) -> &'static str {
+        match (api, self) {
+            (Api::LogsIngestion, Cloud::Public) => "https://monitor.azure.com/.default",
+            (Api::LogsIngestion, Cloud::China) => "https://monitor.azure.cn/.default",
+            (Api::LogsIngestion, Cloud::Government) => "https://monitor.azure.us/.default",
+            (Api::LogsQuery, Cloud::Public) => "https://api.loganalytics.io/.default",
+            (Api::LogsQuery, Cloud::China) => "https://api.loganalytics.azure.cn/.default",
+            (Api::LogsQuery, Cloud::Government) => "https://api.loganalytics.us/.default",
         }
+    }
+
+    /// What a token for an API must have been issued for; also the address of the query API.
+    pub fn audience(self, api: Api) -> &'static str {
+        self.scope(api).trim_end_matches("/.default")
     }
 
     fn configuration(self) -> Option<CloudConfiguration> {
@@ -217,7 +235,9 @@ mod tests {
         check("X-ab12.USGOVVIRGINIA-1.ingest.monitor.AZURE.US.", Cloud::Government);
         check("127.0.0.1", Cloud::Public);
         check("azure.us.example.com", Cloud::Public);
-        assert_eq!(Cloud::Government.scope(), "https://monitor.azure.us/.default");
+        assert_eq!(Cloud::Government.scope(Api::LogsIngestion), "https://monitor.azure.us/.default");
+        assert_eq!(Cloud::Government.scope(Api::LogsQuery), "https://api.loganalytics.us/.default");
+        assert_eq!(Cloud::China.audience(Api::LogsQuery), "https://api.loganalytics.azure.cn");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Azure Monitor's Logs Ingestion API: bodies of JSON arrays, one attempt to post one, what the answer means.
-//! It neither retries nor splits, and it cannot be asked what it holds: Azure Monitor answers 204 and no more.
+//! It neither retries nor splits, and cannot be asked which records of a call it took: Azure Monitor answers 204 and no
+//! more. What has come through to the workspace is read back minutes later, by [`reader`], with queries of [`kql`].
 //!
 //! Facts that shape it: a call may have 1,048,576 bytes on the wire, so the body before compression stays under a million
 //! and gzip only saves; 204 is "accepted", not "stored", and columns that no stream declares vanish without an error; a
@@ -8,6 +9,9 @@
 
 mod answer;
 mod encode;
+mod kql;
+mod reader;
+mod workspace;
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -15,11 +19,13 @@ use std::sync::{Mutex, PoisonError};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use url::Url;
 
-use crate::azure::credential::{self, Cloud, Credentials, Transport};
+use crate::azure::credential::{self, Api, Cloud, Credentials, Transport};
 use crate::sink::http::{self, Secret};
 use crate::sink::{Batch, SendOutcome};
 use answer::Target;
 pub use encode::{encode, encode_document};
+pub use kql::is_table_name;
+pub use reader::Reader;
 
 /// Version of the Logs Ingestion API.
 const API_VERSION: &str = "2023-01-01";
@@ -39,6 +45,12 @@ pub struct Options {
     pub dcr_id: String,
     /// Starts with `Custom-`.
     pub stream: String,
+    /// Customer id of the Log Analytics workspace behind the rule: a GUID. Only for reading back.
+    pub workspace_id: Option<String>,
+    /// The table that the rule writes the stream to; `None`: named as the stream, without `Custom-`.
+    pub table: Option<String>,
+    /// `https://api.loganalytics.io` or that of another cloud; `None`: by the cloud of `endpoint`.
+    pub query_endpoint: Option<Url>,
     pub credential: credential::Options,
     pub http: http::Options,
     pub compression: http::Compression,
@@ -83,11 +95,11 @@ impl AzureMonitor {
                 host: options.endpoint.host_str().unwrap_or_default().to_owned(),
                 dcr_id: options.dcr_id,
                 stream: options.stream,
-                audience: cloud.scope().trim_end_matches("/.default"),
+                audience: cloud.audience(Api::LogsIngestion),
             },
             url,
             compression: options.compression,
-            credentials: Credentials::new(&options.credential, cloud, transport),
+            credentials: Credentials::new(&options.credential, cloud, Api::LogsIngestion, transport),
             refused: Mutex::default(),
         })
     }
@@ -164,20 +176,22 @@ impl AzureMonitor {
 
 /// `{endpoint}/dataCollectionRules/{dcr}/streams/{stream}?api-version=…`, whether or not the endpoint ends in a slash.
 fn post_url(options: &Options) -> Result<Url, http::BuildError> {
-    let bad =
-        |reason: &str| http::BuildError::Value { what: "endpoint", reason: format!("{}: {reason}", options.endpoint) };
-    let mut url = options.endpoint.clone();
+    let path = ["dataCollectionRules", &options.dcr_id, "streams", &options.stream];
+    let mut url = url_below(&options.endpoint, "endpoint", &path)?;
+    url.query_pairs_mut().clear().append_pair("api-version", API_VERSION);
+    Ok(url)
+}
+
+/// `base` with a path behind it and no query. `what`: the key that `base` comes from.
+fn url_below(base: &Url, what: &'static str, path: &[&str]) -> Result<Url, http::BuildError> {
+    let bad = |reason: &str| http::BuildError::Value { what, reason: format!("{base}: {reason}") };
+    let mut url = base.clone();
     if url.scheme() != "https" && !(url.scheme() == "http" && credential::is_loopback(&url)) {
         return Err(bad("must be https, so that nobody on the way sees the token"));
     }
     url.set_fragment(None);
-    url.path_segments_mut().map_err(|()| bad("has no path"))?.pop_if_empty().extend([
-        "dataCollectionRules",
-        &options.dcr_id,
-        "streams",
-        &options.stream,
-    ]);
-    url.query_pairs_mut().clear().append_pair("api-version", API_VERSION);
+    url.set_query(None);
+    url.path_segments_mut().map_err(|()| bad("has no path"))?.pop_if_empty().extend(path);
     Ok(url)
 }
 
@@ -204,6 +218,9 @@ mod tests {
             endpoint: Url::parse(endpoint).expect("URL"),
             dcr_id: "dcr-0123456789abcdef0123456789abcdef".into(),
             stream: "Custom-Logs_CL".into(),
+            workspace_id: None,
+            table: None,
+            query_endpoint: None,
             credential: credential::Options::Auto,
             http: http::Options {
                 timeout: Duration::from_secs(5),

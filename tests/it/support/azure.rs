@@ -1,5 +1,5 @@
-//! An imitation of what logferry sees of Azure: Entra's token endpoint, IMDS's token endpoint and the Logs Ingestion API,
-//! as strict as the real ones are documented to be. It is no mock: it knows nothing of logferry but its column table.
+//! An imitation of what logferry sees of Azure: Entra's token endpoint, IMDS's token endpoint, the Logs Ingestion API and
+//! the query API of Log Analytics over what the ingestion has stored, as strict as the real ones are documented to be. It is no mock: it knows nothing of logferry but its column table.
 //!
 //! Each server has a thread, a port and a ledger of its own, so tests run beside each other, with any runtime and clock.
 //! Documented texts: `ContentLengthLimitExceeded` and its message, `OperationFailed`, the AADSTS numbers. Other codes of
@@ -13,9 +13,11 @@ mod contract;
 mod fault;
 mod identity;
 mod ingestion;
+mod kql;
+mod query;
 mod schema;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,6 +33,7 @@ use tokio::sync::{oneshot, watch};
 use connection::{Connection, KillableListener};
 pub use fault::Fault;
 use fault::Plan;
+pub use query::QueryFault;
 use schema::Schema;
 
 pub type Record = Map<String, Value>;
@@ -53,6 +56,12 @@ pub struct AzureSettings {
     pub extra_columns: Vec<(String, AzureType)>,
     /// What the ingestion API wants tokens to be for.
     pub audience: String,
+    /// What the query API wants tokens to be for.
+    pub query_audience: String,
+    /// Id of the workspace behind the rule; its table is named as the stream.
+    pub workspace_id: String,
+    /// Most rows of a result; what is over it is cut, with an error beside it.
+    pub query_max_rows: usize,
     /// What tokens are issued for; `None`: what was asked for.
     pub token_audience: Option<String>,
     pub token_lifetime: Duration,
@@ -72,6 +81,9 @@ impl Default for AzureSettings {
             stream: "Custom-BenchmarkRuns_CL".into(),
             extra_columns: Vec::new(),
             audience: "https://monitor.azure.com".into(),
+            query_audience: "https://api.loganalytics.io".into(),
+            workspace_id: "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee".into(),
+            query_max_rows: 500_000,
             token_audience: None,
             token_lifetime: Duration::from_secs(3599),
             numeric_expires_on: false,
@@ -88,6 +100,10 @@ pub struct Ledger {
     pub answers: BTreeMap<u16, u64>,
     /// Token requests by status; 0: no answer was given.
     pub token_answers: BTreeMap<u16, u64>,
+    /// Calls of the query API by status; 0: no answer was given.
+    pub query_answers: BTreeMap<u16, u64>,
+    /// The queries that were understood.
+    pub queries: Vec<String>,
     /// Reason of the last call that was refused.
     pub last_refusal: String,
     /// `x-ms-client-request-id` of each call that had one.
@@ -172,6 +188,11 @@ struct ServiceState {
     clock_ahead: Duration,
     ingestion_faults: Plan,
     token_faults: Plan,
+    query_faults: VecDeque<QueryFault>,
+    may_query: bool,
+    has_table: bool,
+    /// Queries see no more than so many of the records; `None`: all.
+    visible: Option<usize>,
     poison: Option<Poison>,
 }
 
@@ -201,6 +222,10 @@ impl AzureServer {
                 clock_ahead: Duration::ZERO,
                 ingestion_faults: Plan::default(),
                 token_faults: Plan::default(),
+                query_faults: VecDeque::new(),
+                may_query: true,
+                has_table: true,
+                visible: None,
                 poison: None,
             }),
             events,
@@ -256,6 +281,40 @@ impl AzureServer {
     /// As [`Self::fault_rule`], for token requests.
     pub fn token_fault_rule(&self, rule: impl FnMut(u64) -> Option<Fault> + Send + 'static) {
         self.service.lock().token_faults.rule = Some(Box::new(rule));
+    }
+
+    /// The next query that has no fault yet meets this one.
+    pub fn query_fault(&self, fault: QueryFault) {
+        self.service.lock().query_faults.push_back(fault);
+    }
+
+    /// Whether the identity may read the workspace; a new server says yes.
+    pub fn set_may_query(&self, may_query: bool) {
+        self.service.lock().may_query = may_query;
+    }
+
+    /// Whether the workspace has the table; a new server says yes.
+    pub fn set_has_table(&self, has_table: bool) {
+        self.service.lock().has_table = has_table;
+    }
+
+    /// Queries see the first so many records only, as if the others were still on their way; `None`: all.
+    pub fn set_visible(&self, visible: Option<usize>) {
+        self.service.lock().visible = visible;
+    }
+
+    /// Deletes records that were stored; returns how many.
+    pub fn delete(&self, which: impl Fn(&Record) -> bool) -> usize {
+        self.service.note(|ledger| {
+            let before = ledger.records.len();
+            ledger.records.retain(|record| !which(record));
+            before - ledger.records.len()
+        })
+    }
+
+    /// Stores records as if they had come in.
+    pub fn store(&self, records: Vec<Record>) {
+        self.service.note(|ledger| records.into_iter().for_each(|record| ledger.store(record)));
     }
 
     /// Calls with a record for which this is true are refused with 400.
@@ -356,6 +415,8 @@ async fn serve(
     let path = request.uri().path();
     if path.ends_with("/oauth2/v2.0/token") || path == identity::IMDS_PATH {
         identity::serve(&service, &connection, request).await
+    } else if path.starts_with("/v1/") {
+        query::serve(&service, &connection, request).await
     } else {
         ingestion::serve(&service, &connection, request).await
     }

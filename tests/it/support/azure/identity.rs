@@ -114,7 +114,8 @@ async fn from_entra(service: &Service, request: Request) -> Answer {
         return refuse(401, "invalid_client", 7000215, "Invalid client secret provided.");
     }
     let scope = field("scope");
-    let Some(audience) = scope.strip_suffix("/.default").filter(|audience| *audience == settings.audience) else {
+    let known = |audience: &&str| [settings.audience.as_str(), &settings.query_audience].contains(audience);
+    let Some(audience) = scope.strip_suffix("/.default").filter(known) else {
         return refuse(400, "invalid_scope", 70011, &format!("The scope {scope} is not valid."));
     };
     let (token, lifetime) = issue(service, audience);
@@ -141,7 +142,8 @@ fn from_imds(service: &Service, request: &Request) -> Answer {
     if pairs.iter().enumerate().any(|(at, (name, _))| pairs.iter().take(at).any(|(earlier, _)| earlier == name)) {
         return refuse(400, "Duplicate query parameters");
     }
-    if query("api-version") != "2019-08-01" || query("resource") != settings.audience {
+    let known = [settings.audience.as_str(), &settings.query_audience].contains(&query("resource"));
+    if query("api-version") != "2019-08-01" || !known {
         return refuse(400, "Bad api-version or resource");
     }
     if settings.managed_identity.as_deref() != Some(query("client_id")) {

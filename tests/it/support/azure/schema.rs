@@ -52,7 +52,7 @@ impl Schema {
         Schema(own.chain(extra.iter().cloned()).collect())
     }
 
-    fn column(&self, name: &str) -> Option<AzureType> {
+    pub fn column(&self, name: &str) -> Option<AzureType> {
         self.0.iter().find(|(declared, _)| declared == name).map(|(_, column)| *column)
     }
 
