@@ -146,6 +146,28 @@ fn azure_monitor_and_each_kind_of_credential() {
 }
 
 #[test]
+fn what_verify_needs_of_azure_is_there_where_it_was_given() {
+    let check = |keys: &str, expected: [Option<&str>; 3]| {
+        let text = format!(
+            "[[sources.docker]]\n[sinks.azure_monitor]\nendpoint = \"https://x.ingest.monitor.azure.com\"\n\
+             dcr_id = \"dcr-0123456789abcdef0123456789abcdef\"\nstream = \"Custom-X_CL\"\n{keys}\n"
+        );
+        let loaded = good(&text, &[]);
+        let Kind::AzureMonitor(options) = &sink(&loaded, "azure_monitor").kind else { panic!() };
+        let endpoint = options.query_endpoint.as_ref().map(|url| url.as_str());
+        assert_eq!([options.workspace_id.as_deref(), options.table.as_deref(), endpoint], expected, "{keys}");
+    };
+    check("", [None; 3]);
+    check("workspace_id = \"\"\ntable = \"\"\nquery_endpoint = \"\"", [None; 3]);
+    let id = "0123abcd-1234-5678-9abc-0123456789ab";
+    check(&format!("workspace_id = \"{}\"", id.to_uppercase()), [Some(id), None, None]);
+    check("table = \"Runs_CL\"", [None, Some("Runs_CL"), None]);
+    check("query_endpoint = \"http://127.0.0.1:8080\"", [None, None, Some("http://127.0.0.1:8080/")]);
+    let azure = "https://api.loganalytics.azure.com";
+    check(&format!("query_endpoint = \"{azure}\""), [None, None, Some("https://api.loganalytics.azure.com/")]);
+}
+
+#[test]
 fn limits_hold_at_their_edges() {
     let sinks = |count: usize| (0..count).map(|n| format!("[sinks.s{n}]\ntype = \"console\"\n")).collect::<String>();
     let docker = "[[sources.docker]]\n";

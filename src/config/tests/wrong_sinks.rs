@@ -95,6 +95,9 @@ dcr_id = "my-rule"
 stream = "BenchmarkRuns_CL"
 credential = { kind = "client_secret", tenant_id = "t" }
 api_key = "hunter2"
+workspace_id = "/subscriptions/1/workspaces/logs"
+table = "Custom-BenchmarkRuns_CL"
+query_endpoint = "http://api.loganalytics.io"
 [sinks.b]
 type = "azure_monitor"
 credential = { kind = "auto", client_secret = "hunter2" }
@@ -121,16 +124,27 @@ f.toml:7: sinks.azure_monitor.credential.client_secret: is missing
 f.toml:8: sinks.azure_monitor.api_key: is not for Azure Monitor
     expected: credential = { kind = … } instead
 
-f.toml:9: sinks.b.endpoint: is missing
+f.toml:9: sinks.azure_monitor.workspace_id: "/subscriptions/1/workspaces/logs" is no id of a Log Analytics workspace
+    expected: the id that the workspace's overview page shows (its customerId), such as "00000000-0000-0000-0000-000000000000"
+
+f.toml:10: sinks.azure_monitor.table: "Custom-BenchmarkRuns_CL" is no name of a table
+    did you mean: "BenchmarkRuns_CL"
+    expected: the name of a table, such as "BenchmarkRuns_CL"
+
+f.toml:11: sinks.azure_monitor.query_endpoint: "http://api.loganalytics.io" would send tokens without encryption
+    did you mean: "https://api.loganalytics.io"
+    expected: https, or http to a loopback address only
+
+f.toml:12: sinks.b.endpoint: is missing
     expected: the logs ingestion endpoint, such as "https://NAME-abcd.westeurope-1.ingest.monitor.azure.com"
 
-f.toml:9: sinks.b.dcr_id: is missing
+f.toml:12: sinks.b.dcr_id: is missing
     expected: the immutable id of the data collection rule: dcr- and 32 digits or letters a to f
 
-f.toml:9: sinks.b.stream: is missing
+f.toml:12: sinks.b.stream: is missing
     expected: the stream that the data collection rule declares, such as "Custom-BenchmarkRuns_CL"
 
-f.toml:11: sinks.b.credential.client_secret: has no meaning for this kind of credential
+f.toml:14: sinks.b.credential.client_secret: has no meaning for this kind of credential
     expected: kind = "client_secret" or "managed_identity" beside it
 
 10 mistakes in f.toml

@@ -189,6 +189,7 @@ struct ServiceState {
     ingestion_faults: Plan,
     token_faults: Plan,
     query_faults: VecDeque<QueryFault>,
+    query_fault: Option<QueryFault>,
     may_query: bool,
     has_table: bool,
     /// Queries see no more than so many of the records; `None`: all.
@@ -223,6 +224,7 @@ impl AzureServer {
                 ingestion_faults: Plan::default(),
                 token_faults: Plan::default(),
                 query_faults: VecDeque::new(),
+                query_fault: None,
                 may_query: true,
                 has_table: true,
                 visible: None,
@@ -286,6 +288,11 @@ impl AzureServer {
     /// The next query that has no fault yet meets this one.
     pub fn query_fault(&self, fault: QueryFault) {
         self.service.lock().query_faults.push_back(fault);
+    }
+
+    /// Every query that has no other fault meets this one.
+    pub fn set_query_fault(&self, fault: Option<QueryFault>) {
+        self.service.lock().query_fault = fault;
     }
 
     /// Whether the identity may read the workspace; a new server says yes.

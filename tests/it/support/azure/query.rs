@@ -76,7 +76,10 @@ impl Refusal {
 pub async fn serve(service: &Arc<Service>, connection: &Connection, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, BODY_MAX_BYTES).await.unwrap_or_default();
-    let fault = service.lock().query_faults.pop_front();
+    let fault = {
+        let mut state = service.lock();
+        state.query_faults.pop_front().or(state.query_fault)
+    };
     match fault {
         Some(QueryFault::Drop) => {
             count(service, 0);
