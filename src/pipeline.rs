@@ -539,6 +539,7 @@ fn sink_report(sink: &Handle, unfinished: bool, left: u64) -> SinkReport {
         dead_lettered: load(&sink.stats.dead_lettered),
         without_document: load(&sink.stats.without_document),
         no_letters_left: sink.dead_letter_bytes() == 0,
+        evicted: load(&sink.stats.evicted),
         damaged_bytes: load(&sink.stats.damaged_bytes),
         possible_doubles: load(&sink.stats.possible_doubles),
         left,

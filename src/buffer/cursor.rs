@@ -36,11 +36,13 @@ pub struct CursorState {
     pub note: Vec<u8>,
     /// Records dead-lettered, by origin.
     pub dead_lettered: HashMap<OriginId, u64>,
+    /// Records that the cursor passed without the sink having them, as their segment was dropped; by origin.
+    pub evicted: HashMap<OriginId, u64>,
 }
 
 impl CursorState {
     fn encode(&self, generation: u64) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128 + self.dead_lettered.len() * 24);
+        let mut out = Vec::with_capacity(128 + (self.dead_lettered.len() + self.evicted.len()) * 24);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&[0; 8]); // length and checksum, filled in below
         out.extend_from_slice(&generation.to_le_bytes());
@@ -49,10 +51,12 @@ impl CursorState {
         out.extend_from_slice(&self.cursor.record.to_le_bytes());
         out.push(u8::from(self.in_doubt));
         put_blob(&mut out, &self.note);
-        out.extend_from_slice(&(self.dead_lettered.len() as u32).to_le_bytes());
-        for (origin, count) in &self.dead_lettered {
-            out.extend_from_slice(&origin.0);
-            out.extend_from_slice(&count.to_le_bytes());
+        for counts in [&self.dead_lettered, &self.evicted] {
+            out.extend_from_slice(&(counts.len() as u32).to_le_bytes());
+            for (origin, count) in counts {
+                out.extend_from_slice(&origin.0);
+                out.extend_from_slice(&count.to_le_bytes());
+            }
         }
         let body_len = (out.len() - 16) as u32;
         let crc = crc32c::crc32c(&out[16..]);
@@ -77,12 +81,14 @@ impl CursorState {
         let cursor = Cursor { at, record: take.u32()? };
         let in_doubt = take.u8()? != 0;
         let note = take.blob()?.to_vec();
-        let mut dead_lettered = HashMap::new();
-        for _ in 0..take.u32()? {
-            dead_lettered.insert(OriginId(take.array()?), take.u64()?);
-        }
-        Some((generation, CursorState { cursor, in_doubt, note, dead_lettered }))
+        let dead_lettered = take_counts(&mut take)?;
+        let evicted = take_counts(&mut take)?;
+        Some((generation, CursorState { cursor, in_doubt, note, dead_lettered, evicted }))
     }
+}
+
+fn take_counts(take: &mut Take<'_>) -> Option<HashMap<OriginId, u64>> {
+    (0..take.u32()?).map(|_| Some((OriginId(take.array()?), take.u64()?))).collect()
 }
 
 /// The file of one cursor, open for writing.
@@ -217,6 +223,7 @@ mod tests {
             in_doubt: n % 2 == 1,
             note: vec![b'n'; n as usize],
             dead_lettered: (0..n).map(|i| (OriginId([i as u8; 16]), i)).collect(),
+            evicted: (1..n).map(|i| (OriginId([i as u8; 16]), i * 3)).collect(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::queue::{Shared, lock};
-use super::{Appender, LogPosition, Section};
+use super::{Appender, LogPosition, Options, Section, WhenFull};
 
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -16,7 +16,8 @@ pub(crate) struct Detached {
 
 /// An appender and the end at which its sections come out.
 pub(crate) fn detached() -> (Appender, Detached) {
-    let shared = Arc::new(Shared::new(MAX_BYTES, LogPosition::default(), Vec::new()));
+    let options = Options { max_bytes: MAX_BYTES, when_full: WhenFull::Block, sync: Duration::ZERO };
+    let shared = Arc::new(Shared::new(&options, LogPosition::default(), Vec::new()));
     (Appender { shared: Arc::clone(&shared) }, Detached { shared })
 }
 

@@ -207,6 +207,29 @@ fn take_counts(take: &mut Take<'_>) -> Option<Vec<u64>> {
     (0..take.u8()?).map(|_| take.u64()).collect()
 }
 
+fn put_removed(out: &mut Vec<u8>, removed: &[RemovedSink]) {
+    out.extend_from_slice(&(removed.len() as u32).to_le_bytes());
+    for RemovedSink { name, routed, dead_lettered, evicted, abandoned } in removed {
+        put_blob(out, name.as_bytes());
+        for value in [routed, dead_lettered, evicted, abandoned] {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+}
+
+fn take_removed(take: &mut Take<'_>) -> Option<Vec<RemovedSink>> {
+    let one = |take: &mut Take<'_>| {
+        Some(RemovedSink {
+            name: String::from_utf8(take.blob()?.to_vec()).ok()?,
+            routed: take.u64()?,
+            dead_lettered: take.u64()?,
+            evicted: take.u64()?,
+            abandoned: take.u64()?,
+        })
+    };
+    (0..take.u32()?).map(|_| one(take)).collect()
+}
+
 pub fn take_counters(take: &mut Take<'_>) -> Option<Counters> {
     Some(Counters {
         lines: take.u64()?,
@@ -222,6 +245,33 @@ pub fn take_counters(take: &mut Take<'_>) -> Option<Counters> {
     })
 }
 
+/// What became of records in a sink that is not configured any more: all counts are final.
+/// `routed = delivered + dead_lettered + evicted + abandoned`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemovedSink {
+    pub name: String,
+    pub routed: u64,
+    pub dead_lettered: u64,
+    pub evicted: u64,
+    /// Records that it had not accepted when it was taken out of the configuration.
+    pub abandoned: u64,
+}
+
+impl RemovedSink {
+    /// Adds counts to those of the sink of the same name.
+    pub fn add_to(self, sums: &mut Vec<RemovedSink>) {
+        match sums.iter_mut().find(|sum| sum.name == self.name) {
+            Some(sum) => {
+                sum.routed += self.routed;
+                sum.dead_lettered += self.dead_lettered;
+                sum.evicted += self.evicted;
+                sum.abandoned += self.abandoned;
+            }
+            None => sums.push(self),
+        }
+    }
+}
+
 /// A live origin as the table of a segment has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableOrigin {
@@ -231,6 +281,7 @@ pub struct TableOrigin {
     pub position: Vec<u8>,
     pub counters: Counters,
     pub ended: bool,
+    pub removed: Vec<RemovedSink>,
 }
 
 /// Sums of the origins of one run that have retired.
@@ -241,6 +292,9 @@ pub struct RetiredSum {
     pub counters: Counters,
     /// Records of them that went to the dead letters of each sink, by route bit.
     pub dead_lettered: Vec<u64>,
+    /// Records of them that were dropped before each sink had them, by route bit.
+    pub evicted: Vec<u64>,
+    pub removed: Vec<RemovedSink>,
 }
 
 /// The first frame of a segment: all that a start needs.
@@ -265,6 +319,8 @@ impl Table {
             out.extend_from_slice(&sum.origins.to_le_bytes());
             put_counters(out, &sum.counters);
             put_counts(out, &sum.dead_lettered);
+            put_counts(out, &sum.evicted);
+            put_removed(out, &sum.removed);
         }
         out.extend_from_slice(&(self.origins.len() as u32).to_le_bytes());
         for origin in &self.origins {
@@ -274,6 +330,7 @@ impl Table {
             put_blob(out, &origin.position);
             put_counters(out, &origin.counters);
             out.push(u8::from(origin.ended));
+            put_removed(out, &origin.removed);
         }
     }
 
@@ -290,6 +347,8 @@ impl Table {
                 origins: take.u64()?,
                 counters: take_counters(&mut take)?,
                 dead_lettered: take_counts(&mut take)?,
+                evicted: take_counts(&mut take)?,
+                removed: take_removed(&mut take)?,
             });
         }
         for _ in 0..take.u32()? {
@@ -300,6 +359,7 @@ impl Table {
                 position: take.blob()?.to_vec(),
                 counters: take_counters(&mut take)?,
                 ended: take.u8()? != 0,
+                removed: take_removed(&mut take)?,
             });
         }
         take.0.is_empty().then_some(table)
@@ -331,11 +391,12 @@ pub fn put_data(out: &mut Vec<u8>, index: u32, section: &super::Section) {
     put_blob(out, &section.records.bytes);
 }
 
-/// `dead_lettered`: its records in the dead letters of each sink, by route bit.
-pub fn put_retire(out: &mut Vec<u8>, index: u32, dead_lettered: &[u64]) {
+/// `dead_lettered`, `evicted`: its records in the dead letters of each sink and dropped for it, by route bit.
+pub fn put_retire(out: &mut Vec<u8>, index: u32, dead_lettered: &[u64], evicted: &[u64]) {
     out.push(SECTION_RETIRE);
     out.extend_from_slice(&index.to_le_bytes());
     put_counts(out, dead_lettered);
+    put_counts(out, evicted);
 }
 
 /// A section read back; slices borrow from the frame.
@@ -343,7 +404,7 @@ pub fn put_retire(out: &mut Vec<u8>, index: u32, dead_lettered: &[u64]) {
 pub enum SectionRef<'a> {
     Define { index: u32, id: OriginId, descriptor: &'a [u8], constants: &'a [u8] },
     Data(DataRef<'a>),
-    Retire { index: u32, dead_lettered: Vec<u64> },
+    Retire { index: u32, dead_lettered: Vec<u64>, evicted: Vec<u64> },
 }
 
 /// Records of one origin, read back.
@@ -385,7 +446,9 @@ pub fn take_section<'a>(take: &mut Take<'a>) -> Option<SectionRef<'a>> {
                 records,
             })
         }
-        SECTION_RETIRE => SectionRef::Retire { index: take.u32()?, dead_lettered: take_counts(take)? },
+        SECTION_RETIRE => {
+            SectionRef::Retire { index: take.u32()?, dead_lettered: take_counts(take)?, evicted: take_counts(take)? }
+        }
         _ => return None,
     })
 }
@@ -395,6 +458,9 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
+        let removed = |n| {
+            vec![RemovedSink { name: "old".into(), routed: n, dead_lettered: n + 1, evicted: n + 2, abandoned: n + 3 }]
+        };
         let counters = Counters { lines: 5, routed: vec![1, 2], ..Counters::default() };
         Table {
             sinks: vec!["a".into(), String::new()],
@@ -403,6 +469,8 @@ mod tests {
                 origins: 3,
                 counters: counters.clone(),
                 dead_lettered: vec![4],
+                evicted: vec![0, 6],
+                removed: removed(20),
             }],
             origins: vec![TableOrigin {
                 id: OriginId([7; 16]),
@@ -411,6 +479,7 @@ mod tests {
                 position: vec![1, 2, 3],
                 counters,
                 ended: true,
+                removed: removed(10),
             }],
         }
     }

@@ -10,11 +10,11 @@
 //! segment = header, table frame, data frame …, zeros up to the preallocated length
 //! header  = "LFRYSEG\x01"  version u32  0 u32  segment u64  created i64 (ns)  log id [16]  0 [12]  crc u32      64 bytes
 //! frame   = "LFRM"  crc u32  len u32  kind u16  0 u16  segment u64  sequence u64  synced u64  payload  zeros to 8  40 + len
-//! table   = sinks, sums of retired origins, live origins with position and counters (kind 1)
+//! table   = sinks, sums of retired origins, live origins with position, counters and removed sinks (kind 1)
 //! data    = section …                                                              (kind 2)
 //! section = 1 define: index u32, origin [16], descriptor, constants
 //!         | 2 data:   index u32, flags u8, position, counters, first Seq u64, base u64, count u32, records
-//!         | 3 retire: index u32, dead letters of each sink
+//!         | 3 retire: index u32, dead letters of each sink, evicted records of each sink
 //! record  = time i64  EventID [16]  begin u32  extent u32  route u32  len u32  JSON members                      40 + len
 //! ```
 //!
@@ -31,6 +31,9 @@
 //!   before it takes a data frame. So recovery needs the newest segment with a whole table, and nothing older.
 //! - A sync that fails ends the process: the page cache may have dropped what it could not write. The restart recovers.
 //! - A cursor never points past the synced log.
+//! - **Invariant: a segment is deleted only when every cursor has passed it.** Where the oldest is dropped to make room
+//!   ([`WhenFull::DropOldest`]), the writer asks for it, the sinks that hold it count what they miss and move their
+//!   cursors over it by one synced write each, and the segment goes as any other does.
 //!
 //! # What is torn, and what is damaged
 //!
@@ -73,7 +76,7 @@ use crate::record::{Counters, OriginId};
 
 pub use control::{Control, Fatal, Flusher, OriginsWatch, SumsWatch, UsageWatch};
 pub use cursor::{Cursor, CursorFile, CursorState};
-pub use format::RetiredSum;
+pub use format::{RemovedSink, RetiredSum};
 pub use queue::{Appender, Closed, QUEUE_MAX_BYTES, Retirement};
 pub use reader::{Behind, Frame, ReadOrigin, Reader, SectionView, Tap};
 pub use recovery::{OpenError, open};
@@ -95,11 +98,22 @@ pub const FRAME_TARGET_BYTES: usize = 2 * 1024 * 1024;
 /// Share of `max_bytes`, in percent, from which on files are not read: they are a buffer themselves.
 pub const FILES_PAUSE_PERCENT: u64 = 90;
 
+/// What is done when the buffer is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Reading waits: files from [`FILES_PAUSE_PERCENT`] on, everything at the bound.
+    #[default]
+    Block,
+    /// Reading goes on: the oldest segment is dropped for the sinks that have not passed it, and counted.
+    DropOldest,
+}
+
 /// Options of the buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Most bytes that the segments take on disk; at least [`BUFFER_MIN_BYTES`].
     pub max_bytes: u64,
+    pub when_full: WhenFull,
     /// The longest that an appended record waits for a sync when no sink waits for it.
     pub sync: Duration,
 }
@@ -131,6 +145,8 @@ pub struct LiveOrigin {
     pub position: Vec<u8>,
     pub counters: Counters,
     pub ended: bool,
+    /// What became of its records in sinks that are not configured any more.
+    pub removed: Vec<RemovedSink>,
 }
 
 /// All origins of the log at one moment, for manifests.

@@ -6,15 +6,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::{FILES_PAUSE_PERCENT, LogPosition, Section, Snapshot};
+use super::{FILES_PAUSE_PERCENT, LogPosition, Options, Section, Snapshot, WhenFull};
 use crate::record::OriginId;
 
 /// Most bytes of sections that wait for the writer. At the bound `append` waits: file reading pauses,
 /// and the engine's streams are read no further.
 pub const QUEUE_MAX_BYTES: usize = 2 * 1024 * 1024;
 
-/// Bytes of a retirement in a frame, at most: 32 counts and some.
-const RETIREMENT_BYTES: usize = 300;
+/// Bytes of a retirement in a frame, at most: twice 32 counts and some.
+const RETIREMENT_BYTES: usize = 600;
 
 /// The buffer has stopped and takes nothing more: it was closed, or its disk failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,8 @@ pub struct Retirement {
     pub origin: OriginId,
     /// Its records in the dead letters of each sink, by route bit.
     pub dead_lettered: Vec<u64>,
+    /// Its records that were dropped before each sink had them, by route bit.
+    pub evicted: Vec<u64>,
 }
 
 /// A section, and the origins that retire by the same write.
@@ -85,6 +87,9 @@ pub(super) struct Shared {
     /// Bytes of segments that hold something, and the bound for them.
     pub used_bytes: AtomicU64,
     pub max_bytes: u64,
+    pub when_full: WhenFull,
+    /// Sinks that have not passed this place are to count what they miss and move over it; it only grows.
+    pub evict: watch::Sender<LogPosition>,
     pub disk_full: AtomicBool,
     /// Acknowledged position of each sink, by route bit.
     pub cursors: Mutex<Vec<LogPosition>>,
@@ -104,7 +109,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub fn new(max_bytes: u64, start: LogPosition, cursors: Vec<LogPosition>) -> Self {
+    pub fn new(options: &Options, start: LogPosition, cursors: Vec<LogPosition>) -> Self {
         Shared {
             waiting: Mutex::default(),
             work: Condvar::new(),
@@ -114,7 +119,9 @@ impl Shared {
             fatal: watch::Sender::new(None),
             ended: watch::Sender::new(false),
             used_bytes: AtomicU64::new(0),
-            max_bytes,
+            max_bytes: options.max_bytes,
+            when_full: options.when_full,
+            evict: watch::Sender::new(LogPosition::default()),
             disk_full: AtomicBool::new(false),
             cursors: Mutex::new(cursors),
             ended_origins: AtomicU64::new(0),
@@ -232,10 +239,12 @@ impl Appender {
         Ok(())
     }
 
-    /// Files may be read: the buffer holds less than [`FILES_PAUSE_PERCENT`] of its bound, and the queue has room.
+    /// Files may be read: the queue has room, and the buffer holds less than [`FILES_PAUSE_PERCENT`] of its bound or
+    /// makes room by itself.
     pub fn files_may_read(&self) -> bool {
         let used = self.shared.used_bytes.load(Ordering::Relaxed);
-        used < self.shared.max_bytes / 100 * FILES_PAUSE_PERCENT && self.docker_may_read()
+        let has_room = used < self.shared.max_bytes / 100 * FILES_PAUSE_PERCENT;
+        (has_room || self.shared.when_full == WhenFull::DropOldest) && self.docker_may_read()
     }
 
     /// Container streams may be read: the queue has room.

@@ -191,7 +191,8 @@ pub struct Behind {
 
 impl Behind {
     /// Records of each origin from `cursor` up to `target`, as far as they are synced. False where `until` passed before
-    /// all were counted: then there are more. Reads the disk: not for a thread of the runtime.
+    /// all were counted: then there are more; `None`: however long it takes. Reads the disk: not for a thread of the
+    /// runtime.
     ///
     /// # Errors
     /// The disk cannot be read.
@@ -199,14 +200,14 @@ impl Behind {
         &self,
         cursor: Cursor,
         target: LogPosition,
-        until: Instant,
+        until: Option<Instant>,
     ) -> Result<(HashMap<OriginId, u64>, bool), ReadError> {
         let mut counts = HashMap::new();
         let (shared, storage) = (Arc::clone(&self.shared), Arc::clone(&self.storage));
         let mut reader = Reader::new(shared, storage, &self.dir, &self.name, self.bit, cursor);
         let mut memory = Vec::new();
         while reader.at < target {
-            if Instant::now() >= until {
+            if until.is_some_and(|until| Instant::now() >= until) {
                 return Ok((counts, false));
             }
             match reader.try_next(memory)? {
@@ -283,6 +284,20 @@ impl Reader {
         if moved {
             lock(&self.shared.waiting).cursor_moved = true;
             self.shared.work.notify_one();
+        }
+    }
+
+    /// The place that the sink is to move over to, counting what it misses, as it comes to be asked for.
+    pub fn evictions(&self) -> watch::Receiver<LogPosition> {
+        self.shared.evict.subscribe()
+    }
+
+    /// Goes on at `at`, the start of a segment, where that is further.
+    pub fn skip_to(&mut self, at: LogPosition) {
+        if self.at < at {
+            self.at = at;
+            self.skip = 0;
+            self.open = None;
         }
     }
 

@@ -99,7 +99,7 @@ pub(super) fn recover(setup: &Setup, storage: Arc<dyn Storage>, sizes: Sizes) ->
         set_cursor_aside(setup, storage.as_ref(), name).map_err(io_error)?;
     }
     let positions: Vec<LogPosition> = cursors.iter().map(|(_, state)| state.cursor.at).collect();
-    let shared = Arc::new(Shared::new(setup.options.max_bytes, end, positions));
+    let shared = Arc::new(Shared::new(&setup.options, end, positions));
     let recovered = recovered(&found, removed_sinks);
     let log_id = match found.log_id {
         Some(id) => id,
@@ -141,6 +141,7 @@ fn recovered(found: &Found, removed_sinks: Vec<String>) -> Recovered {
             position: live.position.clone(),
             counters: live.counters.clone(),
             ended: live.ended,
+            removed: live.removed.clone(),
         })
         .collect();
     Recovered {
@@ -181,9 +182,11 @@ fn open_cursor(
     if (elsewhere || !known) && state.cursor != start {
         state.cursor = start;
         state.dead_lettered.clear();
+        state.evicted.clear();
     }
-    // The dead letters of an origin that has retired stand in the sums of its run.
+    // What an origin that has retired lost stands in the sums of its run.
     state.dead_lettered.retain(|id, _| found.live.contains_key(id));
+    state.evicted.retain(|id, _| found.live.contains_key(id));
     file.write(&state)?;
     file.sync()?;
     Ok((file, state))
@@ -215,6 +218,7 @@ fn remap_routes(found: &mut Found, sinks: &[String]) {
     for sum in &mut found.retired {
         remap(&mut sum.counters.routed);
         remap(&mut sum.dead_lettered);
+        remap(&mut sum.evicted);
     }
 }
 
@@ -469,6 +473,7 @@ fn take_table(found: &mut Found, table: Table, number: u64) -> HashMap<u32, Orig
                 position: origin.position,
                 counters: origin.counters,
                 ended: origin.ended,
+                removed: origin.removed,
                 // Its last section stands in an older segment: passed for sure once this one is reached.
                 last: LogPosition { segment: number, offset: 0 },
                 source: None,
@@ -491,6 +496,7 @@ fn replay_frame(found: &mut Found, payload: &[u8], indexes: &mut HashMap<u32, Or
                     position: Vec::new(),
                     counters: Default::default(),
                     ended: false,
+                    removed: Vec::new(),
                     last: end,
                     source: None,
                 });
@@ -504,9 +510,9 @@ fn replay_frame(found: &mut Found, payload: &[u8], indexes: &mut HashMap<u32, Or
                     live.last = end;
                 }
             }
-            Some(format::SectionRef::Retire { index, dead_lettered }) => {
+            Some(format::SectionRef::Retire { index, dead_lettered, evicted }) => {
                 if let Some(live) = indexes.get(&index).and_then(|id| found.live.remove(id)) {
-                    add_retired(&mut found.retired, &live.info.constants, &live.counters, &dead_lettered);
+                    add_retired(&mut found.retired, &live, &dead_lettered, &evicted);
                 }
             }
             None => break,

@@ -15,7 +15,9 @@ use super::queue::{Queued, Retirement, Shared, Waiting, lock};
 use super::storage::{Storage, StorageFile, is_full};
 use super::sums::add_difference;
 use super::sync::{SyncTarget, Tail, mark_synced, sync, sync_loop};
-use super::{Control, FRAME_TARGET_BYTES, LiveOrigin, LogPosition, OriginInfo, Section, Snapshot};
+use super::{
+    Control, FRAME_TARGET_BYTES, LiveOrigin, LogPosition, OriginInfo, RemovedSink, Section, Snapshot, WhenFull,
+};
 use crate::record::{Constants, Counters, OriginId};
 
 /// Name of the file of a segment.
@@ -32,6 +34,7 @@ pub(super) struct Live {
     pub position: Vec<u8>,
     pub counters: Counters,
     pub ended: bool,
+    pub removed: Vec<RemovedSink>,
     /// End of the frame that holds its last section.
     pub last: LogPosition,
     /// Column Source of its constants, once it was needed.
@@ -173,6 +176,7 @@ fn make_segment(start: &mut Start) -> io::Result<Made> {
             position: live.position.clone(),
             counters: live.counters.clone(),
             ended: live.ended,
+            removed: live.removed.clone(),
         });
     }
     let mut frame = Vec::new();
@@ -298,6 +302,7 @@ impl Writer {
             position: live.position.clone(),
             counters: live.counters.clone(),
             ended: live.ended,
+            removed: live.removed.clone(),
         };
         let snapshot = Snapshot {
             at: LogPosition { segment: self.start.segment, offset: self.offset },
@@ -345,6 +350,7 @@ impl Writer {
                 position: Vec::new(),
                 counters: Counters::default(),
                 ended: false,
+                removed: Vec::new(),
                 last: LogPosition::default(),
                 source: None,
             });
@@ -363,9 +369,9 @@ impl Writer {
             });
             format::put_data(&mut frame, index, section);
         }
-        for Retirement { origin, dead_lettered } in retire {
+        for Retirement { origin, dead_lettered, evicted } in retire {
             if let Some(index) = self.start.live.get(origin).and_then(|live| live.index) {
-                format::put_retire(&mut frame, index, dead_lettered);
+                format::put_retire(&mut frame, index, dead_lettered, evicted);
             }
         }
         let synced = self.tail.synced_sequence.load(Ordering::Acquire);
@@ -411,12 +417,12 @@ impl Writer {
                 live.last = end;
             }
         }
-        for Retirement { origin, dead_lettered } in retire {
+        for Retirement { origin, dead_lettered, evicted } in retire {
             if let Some(live) = self.start.live.remove(origin) {
                 if live.ended {
                     self.start.shared.ended_origins.fetch_sub(1, Ordering::Relaxed);
                 }
-                add_retired(&mut self.start.retired, &live.info.constants, &live.counters, dead_lettered);
+                add_retired(&mut self.start.retired, &live, dead_lettered, evicted);
             }
         }
         self.offset = end.offset;
@@ -457,7 +463,11 @@ impl Writer {
             self.delete_consumed()?;
             let closed: u64 = self.start.closed.values().sum();
             self.start.shared.used_bytes.store(closed, Ordering::Relaxed);
-            if closed + self.start.segment_bytes <= self.start.shared.max_bytes || self.all_is_consumed() {
+            let bound_is_reached =
+                closed + self.start.segment_bytes > self.start.shared.max_bytes && !self.all_is_consumed();
+            if bound_is_reached {
+                self.ask_for_eviction();
+            } else {
                 match make_segment(&mut self.start) {
                     Ok(made) => {
                         self.begin(made);
@@ -479,6 +489,23 @@ impl Writer {
         let Some(lowest) = self.lowest_cursor() else { return false };
         let ends = self.start.closed.iter().map(|(&segment, &offset)| LogPosition { segment, offset });
         self.start.closed.len() == 1 && ends.max().is_some_and(|end| end <= lowest)
+    }
+
+    /// Where the oldest may be dropped: has the sinks that hold the oldest segment move over it. The newest closed one
+    /// stays: it holds the newest whole table.
+    fn ask_for_eviction(&self) {
+        let oldest = self.start.closed.keys().next();
+        let Some(oldest) = oldest.filter(|_| self.start.closed.len() > 1) else { return };
+        if self.start.shared.when_full == WhenFull::DropOldest {
+            let behind_it = LogPosition { segment: oldest + 1, offset: 0 };
+            self.start.shared.evict.send_if_modified(|to| {
+                let further = *to < behind_it;
+                if further {
+                    *to = behind_it;
+                }
+                further
+            });
+        }
     }
 
     fn begin(&mut self, made: Made) {
@@ -554,20 +581,25 @@ impl Writer {
 }
 
 /// Adds an origin's counters to the sums of its run.
-pub(super) fn add_retired(retired: &mut Vec<RetiredSum>, constants: &[u8], counters: &Counters, dead_lettered: &[u64]) {
-    let constants = Constants::from_members(constants);
+pub(super) fn add_retired(retired: &mut Vec<RetiredSum>, live: &Live, dead_lettered: &[u64], evicted: &[u64]) {
+    let constants = Constants::from_members(&live.info.constants);
     let run_id = constants.run_id();
     if !retired.iter().any(|sum| sum.run_id == run_id) {
         retired.push(RetiredSum { run_id: run_id.to_owned(), ..RetiredSum::default() });
     }
     if let Some(sum) = retired.iter_mut().find(|sum| sum.run_id == run_id) {
         sum.origins += 1;
-        sum.counters.add(counters);
-        if sum.dead_lettered.len() < dead_lettered.len() {
-            sum.dead_lettered.resize(dead_lettered.len(), 0);
+        sum.counters.add(&live.counters);
+        for (all, of_one) in [(&mut sum.dead_lettered, dead_lettered), (&mut sum.evicted, evicted)] {
+            if all.len() < of_one.len() {
+                all.resize(of_one.len(), 0);
+            }
+            for (all, one) in all.iter_mut().zip(of_one) {
+                *all += one;
+            }
         }
-        for (all, one) in sum.dead_lettered.iter_mut().zip(dead_lettered) {
-            *all += one;
+        for removed in &live.removed {
+            removed.clone().add_to(&mut sum.removed);
         }
     }
 }

@@ -150,6 +150,9 @@ fn table(status: &Value) -> String {
         let behind = format!("{more}{}", number(&figures["lag_records"]));
         let rate = rate(&figures["records_per_second"]);
         let _ = writeln!(out, "{name:<20}  {done:>12}  {rate:>10}  {behind:>14}  {dead:>12}");
+        if number(&figures["evicted"]) > 0 {
+            let _ = writeln!(out, "  {} records dropped from the full buffer", number(&figures["evicted"]));
+        }
         if let Some(fault) = figures["fault"].as_str() {
             let _ = writeln!(out, "  {fault}");
         }

@@ -25,7 +25,6 @@ const LATER: &[(&str, Later)] = &[
     ("run.benchmark", Later::Prefix("imds:")),
     ("run.vm_name", Later::Prefix("imds:")),
     ("run.fields.*", Later::Prefix("imds:")),
-    ("buffer.when_full", Later::Values(&["drop_oldest"])),
     ("sources.file.*.parser", Later::Values(&["logfmt", "syslog", "regex"])),
     ("sources.file.*.pattern", Later::Key { off: &[] }),
     ("sources.file.*.multiline", Later::Table),
@@ -171,7 +170,7 @@ mod tests {
     #[test]
     fn values_that_have_to_wait_are_found_by_the_path_that_the_user_sees() {
         let check = |path: &str, expected: &[&str]| assert_eq!(waiting_values(path), expected, "{path}");
-        check("buffer.when_full", &["drop_oldest"]);
+        check("buffer.when_full", &[]);
         check("sources.docker[12].parser", &["logfmt", "syslog", "regex"]);
         check("sources.file[0].timezone", &[]);
         check("http.listen", &[]);
@@ -187,7 +186,7 @@ mod tests {
             let keys: Vec<&str> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
             assert_eq!(keys, expected, "{text}");
         };
-        check("buffer = { when_full = \"drop_oldest\" }", &["buffer.when_full"]);
+        check("buffer = { when_full = \"drop_oldest\" }", &[]);
         check("buffer = { when_full = \"block\" }", &[]);
         check(
             "run = { run_id = \"imds:tag/X\", fields = { A = \"imds:x\", B = \"y\" } }",

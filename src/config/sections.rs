@@ -81,10 +81,11 @@ pub fn absolute(table: &Table<'_>, key: &str) -> Option<PathBuf> {
 }
 
 pub fn buffer(table: Table<'_>) -> buffer::Options {
-    // "drop_oldest" is in the table of what has to wait.
-    table.choice("when_full", &[("block", ())]);
+    let when_full =
+        table.choice("when_full", &[("block", buffer::WhenFull::Block), ("drop_oldest", buffer::WhenFull::DropOldest)]);
     buffer::Options {
         max_bytes: table.size("max_bytes", buffer::BUFFER_MIN_BYTES..=u64::MAX),
+        when_full: when_full.unwrap_or_default(),
         sync: table.duration("sync", SYNC_MIN..=SYNC_MAX),
     }
 }

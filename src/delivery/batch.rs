@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::buffer::{Cursor, ReadOrigin};
-use crate::record::EventId;
+use crate::record::{EventId, OriginId};
 use crate::sink::{Batch, RecordView, Sink};
 
 /// Room of a body beyond its bound, in bytes, so that the record that passes it does not move the whole.
@@ -84,6 +84,14 @@ impl Load {
         self.batch.len()
     }
 
+    /// How many records are of which origin; one may stand there several times.
+    pub fn counts(&self) -> Vec<(OriginId, u64)> {
+        let mut begin = 0;
+        let count =
+            |(end, origin): &(usize, Arc<ReadOrigin>)| (origin.id, (end - std::mem::replace(&mut begin, *end)) as u64);
+        self.origins.0.iter().map(count).collect()
+    }
+
     /// A load that is sent: it can be shared, and changes no more.
     pub fn seal(self) -> Sealed {
         Sealed { batch: Arc::new(self.batch), origins: self.origins }
@@ -131,13 +139,14 @@ pub struct Filling {
     pub load: Load,
     /// The place after its last record.
     pub end: Cursor,
+    /// The one segment that its records stand in.
+    pub segment: u64,
     pub since: tokio::time::Instant,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::OriginId;
 
     fn origin(n: u8) -> Arc<ReadOrigin> {
         Arc::new(ReadOrigin { id: OriginId([n; 16]), constants: Vec::new(), run_id: String::new() })
@@ -168,6 +177,8 @@ mod tests {
             numbers.iter().map(|&n| (format!("{n}:{};", of[n]), of[n])).collect()
         };
         assert_eq!(said(&load(&of).seal()), expected(&[0, 1, 2, 3, 4, 5, 6]));
+        let counts = load(&of).counts().into_iter().map(|(id, count)| (id.0[0], count));
+        assert_eq!(counts.collect::<Vec<_>>(), [(1, 2), (2, 1), (3, 3), (1, 1)]);
         assert_eq!(said(&load(&of).seal().select([1, 2, 4, 6])), expected(&[1, 2, 4, 6]));
         for len in 1..=of.len() {
             let mut front = load(&of[..len]);

@@ -88,9 +88,7 @@ impl Ledger {
     pub fn advance(&self, cursor: Cursor, dead: &[OriginId]) -> io::Result<()> {
         let mut inner = self.lock();
         inner.state.cursor = cursor;
-        for origin in dead {
-            *inner.state.dead_lettered.entry(*origin).or_default() += 1;
-        }
+        inner.count_dead(dead);
         inner.write()?;
         if dead.is_empty() {
             inner.unsynced.get_or_insert_with(Instant::now);
@@ -100,10 +98,54 @@ impl Ledger {
         inner.sync()
     }
 
-    /// The cursor, and the dead letters by origin that belong to it.
-    pub fn state(&self) -> (Cursor, HashMap<OriginId, u64>) {
-        let inner = self.lock();
-        (inner.state.cursor, inner.state.dead_lettered.clone())
+    /// Moves the cursor over a part of the log that is dropped, with what the sink misses of it and what went to the dead
+    /// letters. Durable when it returns: nothing is deleted that is not counted, and nothing is counted twice.
+    ///
+    /// # Errors
+    /// The cursor file cannot be written, or there is no room for it; then nothing has changed.
+    pub fn evict(&self, cursor: Cursor, evicted: &HashMap<OriginId, u64>, dead: &[OriginId]) -> io::Result<()> {
+        let mut inner = self.lock();
+        let before = inner.state.clone();
+        inner.state.cursor = cursor;
+        for (origin, count) in evicted {
+            *inner.state.evicted.entry(*origin).or_default() += count;
+        }
+        inner.count_dead(dead);
+        let Inner { file, state, .. } = &mut *inner;
+        let written = file.as_mut().map_or(Ok(()), |file| file.write(state));
+        if let Err(error) = written {
+            inner.state = before;
+            return Err(error);
+        }
+        inner.sync()
+    }
+
+    /// Records that were counted as evicted while they were under way, and that the sink has answered for since.
+    ///
+    /// # Errors
+    /// The cursor file cannot be written.
+    pub fn answered_late(&self, origins: &[(OriginId, u64)], dead: &[OriginId]) -> io::Result<()> {
+        let mut inner = self.lock();
+        for (origin, count) in origins {
+            if let Some(evicted) = inner.state.evicted.get_mut(origin) {
+                *evicted = evicted.saturating_sub(*count);
+            }
+        }
+        inner.state.evicted.retain(|_, count| *count > 0);
+        inner.count_dead(dead);
+        inner.write()?;
+        inner.unsynced.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Place of the first record that is not accepted yet.
+    pub fn cursor(&self) -> Cursor {
+        self.lock().state.cursor
+    }
+
+    /// The cursor, with the counts that belong to it.
+    pub fn state(&self) -> CursorState {
+        self.lock().state.clone()
     }
 
     /// When what was written is to be synced, see [`Ledger::sync`]; `None`: all is.
@@ -131,6 +173,12 @@ impl Inner {
                 Ok(())
             }
             other => other,
+        }
+    }
+
+    fn count_dead(&mut self, dead: &[OriginId]) {
+        for origin in dead {
+            *self.state.dead_lettered.entry(*origin).or_default() += 1;
         }
     }
 

@@ -2,12 +2,14 @@
 //! and moves the cursor over the contiguous prefix of what was accepted.
 //!
 //! **Invariant: a slow or dead sink never holds another back**; they share nothing but the log.
-//! **Invariant: the cursor passes a record only when the sink accepted it, or it stands in the dead letters on disk.**
+//! **Invariant: the cursor passes a record only when the sink accepted it, it stands in the dead letters on disk, or it
+//! is counted as evicted by the same write.**
 
 mod attempt;
 mod batch;
 pub mod deadletter;
 pub mod decision;
+mod evict;
 mod ledger;
 mod letter;
 mod replay;
@@ -33,6 +35,8 @@ pub struct Stats {
     pub dead_lettered: AtomicU64,
     /// Of these, how many were kept without their document: the dead letters had reached their bound.
     pub without_document: AtomicU64,
+    /// Records that were dropped from a full buffer before the sink had them.
+    pub evicted: AtomicU64,
     /// Records sent again although nobody can tell whether the sink has them.
     pub possible_doubles: AtomicU64,
     pub requests: AtomicU64,

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::attempt::{Drain, Shared, deliver};
 use super::batch::{Filling, Load};
 use super::decision::Protocol;
+use super::evict::Evictions;
 use super::streak::Streak;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Replay, Stats};
 use crate::buffer::{Behind, Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
@@ -21,7 +22,7 @@ use crate::record::{OriginId, RECORD_MAX_BYTES};
 use crate::sink::{self, RecordView, Sink};
 
 /// How long the loop waits before it reads again after the disk failed.
-const READ_RETRY: Duration = Duration::from_secs(1);
+pub(super) const READ_RETRY: Duration = Duration::from_secs(1);
 
 /// Least time between two requests that are not full: a quiet sink sends at once, a steady trickle is gathered for so
 /// long, which costs less than a request and a sync for each line.
@@ -54,27 +55,32 @@ pub enum DeliveryError {
 }
 
 /// A load under way.
-struct InFlight {
-    number: u64,
+pub(super) struct InFlight {
+    pub number: u64,
     records: u64,
+    /// How many of them are of which origin.
+    pub origins: Vec<(OriginId, u64)>,
+    /// The segment that they stand in.
+    pub segment: u64,
     end: Cursor,
     /// Set when it is delivered: the origins of its dead letters.
-    done: Option<Vec<OriginId>>,
+    pub done: Option<Vec<OriginId>>,
 }
 
 /// Delivery to one sink.
 pub struct Delivery {
-    shared: Arc<Shared>,
-    reader: Reader,
+    pub(super) shared: Arc<Shared>,
+    pub(super) reader: Reader,
     batch_bytes: usize,
     in_flight_max: usize,
     max_age: Duration,
-    progress: watch::Sender<LogPosition>,
-    frame: Option<Frame>,
+    pub(super) progress: watch::Sender<LogPosition>,
+    pub(super) frame: Option<Frame>,
     memory: Vec<u8>,
-    filling: Option<Filling>,
-    in_flight: VecDeque<InFlight>,
-    tasks: JoinSet<(u64, io::Result<Vec<OriginId>>)>,
+    pub(super) filling: Option<Filling>,
+    pub(super) in_flight: VecDeque<InFlight>,
+    pub(super) tasks: JoinSet<(u64, io::Result<Vec<OriginId>>)>,
+    pub(super) evictions: Evictions,
     next_number: u64,
     last_sent: Option<Instant>,
     /// The note of an earlier process that may have sent records behind the cursor: loads are asked for first until so
@@ -99,6 +105,7 @@ pub struct Handle {
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
     pub dead_lettered: HashMap<OriginId, u64>,
+    pub evicted: HashMap<OriginId, u64>,
     /// Records up to the target that are not accepted yet.
     pub buffered: HashMap<OriginId, u64>,
     /// False: there are more, and no time to count them.
@@ -140,20 +147,21 @@ impl Handle {
 
     /// Where the sink stands with each origin, of what lies before `target`. Counting takes [`COUNT_MAX`] at most.
     pub async fn standing(&self, target: LogPosition) -> Standing {
-        let (cursor, dead_lettered) = self.shared.ledger.state();
-        if cursor.at >= target {
-            return Standing { dead_lettered, buffered: HashMap::new(), counted: true };
+        let CursorState { cursor, dead_lettered, evicted, .. } = self.shared.ledger.state();
+        let standing = Standing { dead_lettered, evicted, buffered: HashMap::new(), counted: cursor.at >= target };
+        if standing.counted {
+            return standing;
         }
         let behind = self.behind.clone();
         let until = std::time::Instant::now() + COUNT_MAX;
-        let counted = tokio::task::spawn_blocking(move || behind.count(cursor, target, until)).await;
+        let counted = tokio::task::spawn_blocking(move || behind.count(cursor, target, Some(until))).await;
         match counted {
-            Ok(Ok((buffered, counted))) => Standing { dead_lettered, buffered, counted },
+            Ok(Ok((buffered, counted))) => Standing { buffered, counted, ..standing },
             Ok(Err(error)) => {
                 tracing::error!(sink = %self.name, %error, "what is left in the buffer cannot be counted");
-                Standing { dead_lettered, ..Standing::default() }
+                standing
             }
-            Err(_) => Standing { dead_lettered, ..Standing::default() },
+            Err(_) => standing,
         }
     }
 
@@ -195,6 +203,7 @@ impl Delivery {
         };
         Delivery {
             shared: Arc::new(shared),
+            evictions: Evictions::new(reader.evictions()),
             reader,
             batch_bytes,
             in_flight_max,
@@ -230,6 +239,7 @@ impl Delivery {
     /// [`DeliveryError`]: nothing is lost, the cursor stays where it was.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<u64, DeliveryError> {
         loop {
+            self.make_room().await?;
             let filled = self.fill();
             self.dispatch();
             if filled == Filled::Waiting {
@@ -246,23 +256,20 @@ impl Delivery {
                     break;
                 }
                 Some(done) = self.tasks.join_next() => {
-                    let (number, result) = done.map_err(|error| DeliveryError::Broken {
-                        sink: Arc::clone(&self.shared.name),
-                        reason: error.to_string(),
-                    })?;
-                    self.finished(number, result)?;
+                    self.joined(done)?;
                 }
+                () = self.evictions.asked() => {}
                 () = sleep_until(sync_due), if sync_due.is_some() => {
                     self.shared.ledger.sync().map_err(|source| self.cursor_error(source))?;
                 }
                 () = tokio::task::yield_now(), if filled == Filled::Busy => {}
                 () = self.reader.more(), if !full && filled == Filled::Waiting && self.frame.is_none() => {}
                 () = tokio::time::sleep(READ_RETRY), if filled == Filled::Unreadable => {}
-                () = sleep_until(due), if due.is_some() && self.in_flight.len() < self.in_flight_max => {}
+                () = sleep_until(due), if due.is_some() && self.has_request_room() => {}
             }
         }
         self.tasks.shutdown().await;
-        let settled = self.in_flight.is_empty() && self.shared.suspect_left.load(Ordering::Relaxed) == 0;
+        let settled = self.nothing_under_way() && self.shared.suspect_left.load(Ordering::Relaxed) == 0;
         self.shared.ledger.end(settled).map_err(|source| self.cursor_error(source))?;
         Ok(self.count_left())
     }
@@ -289,7 +296,15 @@ impl Delivery {
         }
     }
 
-    fn cursor_error(&self, source: io::Error) -> DeliveryError {
+    fn has_request_room(&self) -> bool {
+        self.in_flight.len() + self.evictions.late.len() < self.in_flight_max
+    }
+
+    fn nothing_under_way(&self) -> bool {
+        self.in_flight.is_empty() && self.evictions.late.is_empty()
+    }
+
+    pub(super) fn cursor_error(&self, source: io::Error) -> DeliveryError {
         DeliveryError::Cursor { sink: Arc::clone(&self.shared.name), source }
     }
 
@@ -302,13 +317,18 @@ impl Delivery {
     fn fill(&mut self) -> Filled {
         let mut frames = 0;
         // A quiet sink sends small bodies: no need to hold a whole one for them.
-        let spare_bytes = if self.in_flight.is_empty() { 0 } else { self.batch_bytes };
+        let spare_bytes = if self.nothing_under_way() { 0 } else { self.batch_bytes };
         loop {
-            if self.filling.as_ref().is_some_and(|filling| self.is_full(&filling.load)) {
-                if self.in_flight.len() >= self.in_flight_max {
+            // A load holds records of one segment: what becomes of that one becomes of all of them.
+            let ends = self.frame.as_ref().map(|frame| frame.at.segment);
+            let is_over = |filling: &Filling| {
+                self.is_full(&filling.load) || ends.is_some_and(|segment| segment != filling.segment)
+            };
+            if self.filling.as_ref().is_some_and(is_over) {
+                if !self.has_request_room() {
                     return Filled::Waiting;
                 }
-                self.dispatch();
+                self.dispatch_now();
             }
             let Some(frame) = &mut self.frame else {
                 // A sink that takes little must not keep its thread from the others for the length of a backlog.
@@ -344,18 +364,20 @@ impl Delivery {
                     let filling = self.filling.get_or_insert_with(|| Filling {
                         load: Load::reuse(self.shared.spare(spare_bytes)),
                         end: record.next,
+                        segment: record.next.at.segment,
                         since: Instant::now(),
                     });
                     filling.load.push(&self.shared.sink, &view, record.origin);
                     let before = std::mem::replace(&mut filling.end, record.next);
                     if filling.load.batch.body.len() > self.batch_bytes && filling.load.len() > 1 {
-                        if self.in_flight.len() >= self.in_flight_max {
+                        if self.in_flight.len() + self.evictions.late.len() >= self.in_flight_max {
                             // No room: the bound is passed by one record until there is.
                             return Filled::Waiting;
                         }
                         // One too many: it begins the next load.
                         let last = filling.load.split_last(self.shared.spare(spare_bytes));
-                        let next = Filling { load: last, end: filling.end, since: Instant::now() };
+                        let next =
+                            Filling { load: last, end: filling.end, segment: filling.segment, since: Instant::now() };
                         filling.end = before;
                         self.dispatch_now();
                         self.filling = Some(next);
@@ -382,8 +404,8 @@ impl Delivery {
     fn due(&self, filling: &Filling) -> Instant {
         let oldest = filling.since + self.max_age;
         match self.last_sent {
-            Some(sent) if self.in_flight.is_empty() => oldest.min(sent + PACE),
-            None if self.in_flight.is_empty() => filling.since,
+            Some(sent) if self.nothing_under_way() => oldest.min(sent + PACE),
+            None if self.nothing_under_way() => filling.since,
             _ => oldest,
         }
     }
@@ -392,17 +414,18 @@ impl Delivery {
     fn dispatch(&mut self) {
         let Some(filling) = &self.filling else { return };
         let due = self.is_full(&filling.load) || self.due(filling) <= Instant::now();
-        if due && self.in_flight.len() < self.in_flight_max {
+        if due && self.has_request_room() {
             self.dispatch_now();
         }
     }
 
     fn dispatch_now(&mut self) {
-        let Some(Filling { load, end, .. }) = self.filling.take() else { return };
+        let Some(Filling { load, end, segment, .. }) = self.filling.take() else { return };
         self.last_sent = Some(Instant::now());
         let number = self.next_number;
         self.next_number += 1;
-        self.in_flight.push_back(InFlight { number, records: load.len() as u64, end, done: None });
+        let (records, origins) = (load.len() as u64, load.counts());
+        self.in_flight.push_back(InFlight { number, records, origins, segment, end, done: None });
         let bytes = load.batch.body.len();
         let take = |left: usize| (left > 0).then(|| left.saturating_sub(bytes));
         let suspect = self.shared.suspect_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
@@ -411,11 +434,26 @@ impl Delivery {
         self.tasks.spawn(async move { (number, deliver(&shared, load, note).await) });
     }
 
-    fn finished(&mut self, number: u64, result: io::Result<Vec<OriginId>>) -> Result<(), DeliveryError> {
+    pub(super) fn joined(
+        &mut self,
+        done: Result<(u64, io::Result<Vec<OriginId>>), JoinError>,
+    ) -> Result<(), DeliveryError> {
+        let (number, result) = done.map_err(|error| DeliveryError::Broken {
+            sink: Arc::clone(&self.shared.name),
+            reason: error.to_string(),
+        })?;
         let dead = result.map_err(|source| self.cursor_error(source))?;
+        if self.was_late(number, &dead)? {
+            return Ok(());
+        }
         if let Some(load) = self.in_flight.iter_mut().find(|load| load.number == number) {
             load.done = Some(dead);
         }
+        self.pass_done()
+    }
+
+    /// Moves the cursor over the loads that are delivered, up to the first one that is not.
+    pub(super) fn pass_done(&mut self) -> Result<(), DeliveryError> {
         let mut end = None;
         let mut dead = Vec::new();
         while self.in_flight.front().is_some_and(|load| load.done.is_some()) {
@@ -442,10 +480,12 @@ impl Delivery {
         if self.filling.is_some() || self.frame.is_some() || !self.in_flight.is_empty() {
             return Ok(());
         }
-        // Everything that is there has been answered for: nothing of an earlier process can be under way.
-        self.suspect_note = None;
-        self.shared.suspect_left.store(0, Ordering::Relaxed);
-        self.shared.ledger.settle();
+        if self.evictions.late.is_empty() {
+            // Everything that is there has been answered for: nothing of an earlier process can be under way.
+            self.suspect_note = None;
+            self.shared.suspect_left.store(0, Ordering::Relaxed);
+            self.shared.ledger.settle();
+        }
         self.shared.drop_spares();
         let damaged = self.reader.damaged_bytes();
         self.shared.stats.damaged_bytes.store(damaged, Ordering::Relaxed);

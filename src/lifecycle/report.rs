@@ -26,6 +26,8 @@ pub struct SinkReport {
     pub without_document: u64,
     /// A replay has sent them again since.
     pub no_letters_left: bool,
+    /// Records that were dropped from a full buffer before the sink had them.
+    pub evicted: u64,
     pub possible_doubles: u64,
     /// Records that are still in the buffer for it.
     pub left: u64,
@@ -58,11 +60,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// The exit code: what is left wins over damage, and that over dead letters.
+    /// The exit code: what is left wins over damage and eviction, and these over dead letters.
     pub fn exit_code(&self) -> u8 {
         if self.left_bytes > 0 || self.source_unfinished || self.sinks.iter().any(|sink| sink.unfinished) {
             EXIT_LEFT
-        } else if self.is_damaged() || !self.unreadable.is_empty() {
+        } else if self.is_damaged() || self.has_evicted() || !self.unreadable.is_empty() {
             EXIT_FAILED
         } else if self.sinks.iter().any(|sink| sink.dead_lettered > 0 && !sink.no_letters_left) {
             EXIT_DEAD_LETTERS
@@ -73,6 +75,10 @@ impl Report {
 
     fn is_damaged(&self) -> bool {
         self.sinks.iter().any(|sink| sink.damaged_bytes > 0)
+    }
+
+    fn has_evicted(&self) -> bool {
+        self.sinks.iter().any(|sink| sink.evicted > 0)
     }
 
     /// A table for people.
@@ -107,6 +113,13 @@ impl Report {
             }
             if sink.dead_lettered > 0 && sink.no_letters_left {
                 let _ = writeln!(out, "{}: its dead letters were sent again, none is left", sink.name);
+            }
+            if sink.evicted > 0 {
+                let _ = writeln!(
+                    out,
+                    "{}: {} records were dropped from the full buffer before the sink had them",
+                    sink.name, sink.evicted
+                );
             }
             if sink.without_document > 0 {
                 let _ = writeln!(
@@ -151,6 +164,7 @@ impl Report {
         match self.exit_code() {
             EXIT_LEFT if self.temporary => "not everything was delivered, and nothing is kept: run it again",
             EXIT_LEFT => "records are left, and safe on disk: the next start delivers them",
+            EXIT_FAILED if self.has_evicted() => "delivered, but for records that were dropped from the full buffer",
             EXIT_FAILED if self.is_damaged() => "delivered, but for damaged parts of the buffer",
             EXIT_FAILED => "what could be read is delivered",
             EXIT_DEAD_LETTERS if self.temporary => "delivered, but for records that a sink refused",
@@ -175,6 +189,8 @@ mod tests {
         check(SinkReport { dead_lettered: 1, ..SinkReport::default() }, EXIT_DEAD_LETTERS);
         check(SinkReport { dead_lettered: 1, no_letters_left: true, ..SinkReport::default() }, EXIT_DELIVERED);
         check(SinkReport { dead_lettered: 1, damaged_bytes: 1, ..SinkReport::default() }, EXIT_FAILED);
+        check(SinkReport { dead_lettered: 1, evicted: 1, ..SinkReport::default() }, EXIT_FAILED);
+        check(SinkReport { evicted: 1, unfinished: true, ..SinkReport::default() }, EXIT_LEFT);
         check(SinkReport { dead_lettered: 1, unfinished: true, ..SinkReport::default() }, EXIT_LEFT);
         let broken = Report { unreadable: vec!["a.gz: broken".to_owned()], ..Report::default() };
         assert_eq!(broken.exit_code(), EXIT_FAILED);

@@ -16,6 +16,8 @@ pub const EVENT_SUMMARY: &str = "logferry.manifest";
 pub struct SinkFigures {
     pub routed: u64,
     pub dead_lettered: u64,
+    pub evicted: u64,
+    pub abandoned: u64,
     pub buffered: u64,
 }
 
@@ -23,11 +25,13 @@ impl SinkFigures {
     fn add(&mut self, other: SinkFigures) {
         self.routed += other.routed;
         self.dead_lettered += other.dead_lettered;
+        self.evicted += other.evicted;
+        self.abandoned += other.abandoned;
         self.buffered += other.buffered;
     }
 
     fn is_delivered(self) -> bool {
-        self.dead_lettered == 0 && self.buffered == 0
+        self.dead_lettered == 0 && self.evicted == 0 && self.abandoned == 0 && self.buffered == 0
     }
 }
 
@@ -144,6 +148,12 @@ impl Summary {
             if sink.dead_lettered > 0 {
                 why.push(format!("{} dead letters of {name}", sink.dead_lettered));
             }
+            if sink.evicted > 0 {
+                why.push(format!("{} records evicted before {name} had them", sink.evicted));
+            }
+            if sink.abandoned > 0 {
+                why.push(format!("{} records abandoned with {name}", sink.abandoned));
+            }
         }
         if gaps > 0 {
             why.push(format!("{gaps} gaps ({})", self.counters.gap_words().join(", ")));
@@ -164,11 +174,17 @@ fn put_counters(fields: &mut Value, counters: &Counters) {
     fields["gap_bytes"] = (*gap_bytes).into();
 }
 
-/// Name of each sink to what became of the records. Nothing evicts or abandons records in this version.
+/// Name of each sink to what became of the records.
 fn sinks_object(names: &[String], sinks: &[SinkFigures]) -> Value {
     let one = |sink: SinkFigures| {
-        let SinkFigures { routed, dead_lettered, buffered } = sink;
-        json!({ "routed": routed, "dead_lettered": dead_lettered, "buffered": buffered, "evicted": 0, "abandoned": 0 })
+        let SinkFigures { routed, dead_lettered, evicted, abandoned, buffered } = sink;
+        json!({
+            "routed": routed,
+            "dead_lettered": dead_lettered,
+            "evicted": evicted,
+            "abandoned": abandoned,
+            "buffered": buffered,
+        })
     };
     let figures = sinks.iter().copied().chain(std::iter::repeat(SinkFigures::default()));
     Value::Object(names.iter().zip(figures).map(|(name, sink)| (name.clone(), one(sink))).collect())
@@ -210,6 +226,8 @@ mod tests {
         check(vec![all, all], true);
         check(vec![all, SinkFigures { buffered: 1, ..all }], false);
         check(vec![SinkFigures { dead_lettered: 1, ..all }, all], false);
+        check(vec![SinkFigures { evicted: 1, ..all }, all], false);
+        check(vec![all, SinkFigures { abandoned: 1, ..all }], false);
         let mut gap = origin(vec![all]);
         gap.counters.count_gap(GapKind::Truncated, 7);
         assert!(!gap.is_complete());

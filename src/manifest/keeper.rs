@@ -113,7 +113,8 @@ impl Keeper {
             for origin in &origins {
                 letter.put(self, &run_id, EVENT_ORIGIN, &origin.message(), &origin.fields(incarnation, &self.names))?;
                 let dead_lettered = origin.sinks.iter().map(|sink| sink.dead_lettered).collect();
-                letter.retire.push(Retirement { origin: origin.id, dead_lettered });
+                let evicted = origin.sinks.iter().map(|sink| sink.evicted).collect();
+                letter.retire.push(Retirement { origin: origin.id, dead_lettered, evicted });
                 if letter.records.bytes.len() >= SECTION_BYTES {
                     self.append(&run_id, std::mem::take(&mut letter)).await?;
                 }
@@ -214,8 +215,13 @@ impl Keeper {
         if let Some(sum) = retired {
             summary.origins += sum.origins;
             summary.retired = sum.origins;
-            let dead = |bit: usize| sum.dead_lettered.get(bit).copied().unwrap_or(0);
-            let one = |bit| SinkFigures { routed: sum.counters.routed_to(bit), dead_lettered: dead(bit), buffered: 0 };
+            let of = |counts: &[u64], bit: usize| counts.get(bit).copied().unwrap_or(0);
+            let one = |bit| SinkFigures {
+                routed: sum.counters.routed_to(bit),
+                dead_lettered: of(&sum.dead_lettered, bit),
+                evicted: of(&sum.evicted, bit),
+                ..SinkFigures::default()
+            };
             let sinks: Vec<SinkFigures> = (0..self.names.len()).map(one).collect();
             summary.add(&sum.counters, &sinks);
         }
@@ -317,10 +323,12 @@ impl Letter {
 fn figures(origin: LiveOrigin, standings: &[Standing]) -> OriginFigures {
     let id = origin.info.id;
     let count = |counts: &HashMap<OriginId, u64>| counts.get(&id).copied().unwrap_or(0);
-    let sink = |(bit, standing): (usize, &Standing)| SinkFigures {
-        routed: origin.counters.routed_to(bit),
-        dead_lettered: count(&standing.dead_lettered),
-        buffered: count(&standing.buffered),
+    let sink = |(bit, standing): (usize, &Standing)| {
+        let routed = origin.counters.routed_to(bit);
+        let (dead_lettered, buffered) = (count(&standing.dead_lettered), count(&standing.buffered));
+        // Reading goes on during a drain: records that came behind its target may have been evicted with older ones.
+        let evicted = count(&standing.evicted).min(routed.saturating_sub(dead_lettered + buffered));
+        SinkFigures { routed, dead_lettered, evicted, abandoned: 0, buffered }
     };
     OriginFigures {
         id,

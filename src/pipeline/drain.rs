@@ -272,6 +272,7 @@ impl Drainer {
                 "dead_lettered": load(&stats.dead_lettered),
                 "dead_lettered_without_document": load(&stats.without_document),
                 "dead_letter_bytes": sink.dead_letter_bytes(),
+                "evicted": load(&stats.evicted),
                 "possible_doubles": load(&stats.possible_doubles),
                 "lag_records": buffered.values().sum::<u64>(),
                 "lag_counted": counted,

@@ -10,7 +10,7 @@ use super::disk::SimDisk;
 use crate::buffer::recovery::{Opened, Sizes, recover};
 use crate::buffer::section::RecordHeader;
 use crate::buffer::sync::sync_appended;
-use crate::buffer::{Appender, OpenError, Options, OriginInfo, Records, Section, Setup, writer};
+use crate::buffer::{Appender, OpenError, Options, OriginInfo, Records, Section, Setup, WhenFull, writer};
 use crate::record::{Constants, Counters, EventId, OriginId};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -24,7 +24,7 @@ fn setup() -> Setup {
     Setup {
         dir: DIR.into(),
         cursor_dir: "/cursors".into(),
-        options: Options { max_bytes: 1 << 40, sync: Duration::ZERO },
+        options: Options { max_bytes: 1 << 40, when_full: WhenFull::Block, sync: Duration::ZERO },
         sinks: vec!["a".to_owned()],
     }
 }

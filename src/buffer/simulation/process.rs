@@ -12,7 +12,7 @@ use crate::buffer::recovery::{Sizes, recover};
 use crate::buffer::storage::is_full;
 use crate::buffer::sync::{Tail, sync_appended};
 use crate::buffer::writer::{self, Writer};
-use crate::buffer::{Appender, CursorFile, CursorState, LogPosition, OpenError, Options, Reader, Setup};
+use crate::buffer::{Appender, CursorFile, CursorState, LogPosition, OpenError, Options, Reader, Setup, WhenFull};
 
 /// So small that many are begun.
 const SEGMENT_BYTES: u64 = 6 * 1024;
@@ -42,7 +42,7 @@ impl Process {
         let setup = Setup {
             dir: "/buffer".into(),
             cursor_dir: "/cursors".into(),
-            options: Options { max_bytes: MAX_BYTES, sync: Duration::ZERO },
+            options: Options { max_bytes: MAX_BYTES, when_full: WhenFull::Block, sync: Duration::ZERO },
             sinks: SINKS.iter().map(|name| (*name).to_owned()).collect(),
         };
         let sizes = Sizes { segment_bytes: SEGMENT_BYTES, room_poll: Duration::ZERO };
@@ -195,6 +195,7 @@ impl Process {
             .map(|(n, dead_lettered)| Retirement {
                 origin: model.origins[*n].info.id,
                 dead_lettered: dead_lettered.clone(),
+                evicted: Vec::new(),
             })
             .collect();
         let section = model.append(LASTING, &[3], 10, false, retire);

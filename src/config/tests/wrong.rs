@@ -230,7 +230,7 @@ fn stages_that_are_not_built_yet() {
 [run]
 run_id = "imds:tag/run"
 [buffer]
-when_full = "drop_oldest"
+max_bytes = "4GiB"
 [[sources.file]]
 include = ["/l/*.log"]
 multiline = { start = "^x" }
@@ -251,9 +251,7 @@ scheduled_events = "on"
 f.toml:3: run.run_id: a value that begins with "imds:" is not available yet
     expected: the value itself, or "${VAR}" to take it from the environment
 
-f.toml:5: buffer.when_full: "drop_oldest" is not available yet
-    expected: "block", or leave it out
-
+@@
 f.toml:8: sources.file[0].multiline: a table here is not available yet
     expected: "auto" or "none"
 

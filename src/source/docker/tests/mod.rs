@@ -152,6 +152,7 @@ impl Log {
                 position: section.position.clone(),
                 counters: section.counters.clone(),
                 ended: section.ended,
+                removed: Vec::new(),
             };
             by_id.insert(section.origin.id, live);
         }

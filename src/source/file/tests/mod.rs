@@ -302,6 +302,7 @@ fn live_origins(log: &[Section]) -> Vec<LiveOrigin> {
             position: section.position.clone(),
             counters: section.counters.clone(),
             ended: section.ended,
+            removed: Vec::new(),
         };
         live.insert(section.origin.id, origin);
     }
