@@ -54,7 +54,7 @@ pub fn sinks(root: &Table<'_>, node: Option<&Node>, own: &[String], colour: bool
         let (kind, _) = keys::sink_type(name, sink)?;
         let kind = match *kind {
             "elasticsearch" => elasticsearch(&table).map(Kind::Elasticsearch),
-            "azure_monitor" => azure_monitor(&table).map(Kind::AzureMonitor),
+            "azure_monitor" => azure_monitor(&table).map(|options| Kind::AzureMonitor(Box::new(options))),
             "file" => file(name, &table, &mut written).map(Kind::File),
             _ => Some(Kind::Console(console(&table, colour))),
         };

@@ -34,7 +34,7 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub enum Kind {
     Elasticsearch(elasticsearch::Options),
-    AzureMonitor(azure_monitor::Options),
+    AzureMonitor(Box<azure_monitor::Options>),
     File(file::Options),
     Console(console::Options),
 }
@@ -168,7 +168,7 @@ impl Sink {
     pub fn new(options: &Options, user_agent: &str) -> Result<Self, http::BuildError> {
         Ok(match &options.kind {
             Kind::Elasticsearch(o) => Sink::Elasticsearch(elasticsearch::Elasticsearch::new(o.clone(), user_agent)?),
-            Kind::AzureMonitor(o) => Sink::AzureMonitor(azure_monitor::AzureMonitor::new(o.clone(), user_agent)?),
+            Kind::AzureMonitor(o) => Sink::AzureMonitor(azure_monitor::AzureMonitor::new((**o).clone(), user_agent)?),
             Kind::File(o) => Sink::File(file::FileSink::new(o.clone())),
             Kind::Console(o) => Sink::Console(console::ConsoleSink::new(o.clone())),
         })

@@ -147,7 +147,7 @@ f.toml:12: sinks.b.stream: is missing
 f.toml:14: sinks.b.credential.client_secret: has no meaning for this kind of credential
     expected: kind = "client_secret" or "managed_identity" beside it
 
-10 mistakes in f.toml
+13 mistakes in f.toml
 "#,
     );
 }

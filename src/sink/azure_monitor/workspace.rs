@@ -124,7 +124,7 @@ impl Workspace {
             };
             let answer = self.post(query, &token).await?;
             match self.read(&answer)? {
-                Read::Rows(body) => return self.parse(&body),
+                Read::Rows(body) => return self.parse(body),
                 Read::TokenRefused(reason) => {
                     self.credentials.forget(&token).await;
                     if token_replaced {

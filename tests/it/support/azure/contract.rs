@@ -169,3 +169,108 @@ async fn faults_come_from_the_queue_first_and_then_from_the_rule() {
     assert!(caller.call().body("[{}]").send().await.is_err());
     assert_eq!(caller.server.records().len(), 1);
 }
+
+/// A body and what must come of it.
+async fn query(caller: &Caller, token: &str, query: &str) -> (u16, serde_json::Value) {
+    let url = format!("{}/v1/workspaces/{}/query", caller.server.endpoint, caller.server.settings.workspace_id);
+    let request = caller.client.post(url).bearer_auth(token).header("content-type", "application/json");
+    let (status, text) = status(request.body(serde_json::json!({"query": query}).to_string())).await;
+    (status, serde_json::from_str(&text).unwrap_or_default())
+}
+
+/// A token for the query API.
+async fn query_token(caller: &Caller) -> String {
+    let scope = ("scope", "https://api.loganalytics.io/.default");
+    let (status, answer) = token(&caller.server, &caller.client, &[scope]).await;
+    assert_eq!(status, 200);
+    answer["access_token"].as_str().expect("token").to_owned()
+}
+
+#[tokio::test]
+async fn a_query_needs_its_own_token_its_workspace_and_a_body_of_json() {
+    let caller = Caller::new().await;
+    let good = query_token(&caller).await;
+    let path = format!("/v1/workspaces/{}/query", caller.server.settings.workspace_id);
+    let body = r#"{"query":"BenchmarkRuns_CL\n| summarize RowCount = count()"}"#;
+    let check = async |path: &str, token: Option<&str>, kind: &str, body: &str, expected: (u16, &str)| {
+        let mut request = caller.client.post(format!("{}{path}", caller.server.endpoint));
+        request = request.header("content-type", kind);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let (status, text) = status(request.body(body.to_owned())).await;
+        assert_eq!(status, expected.0, "{path} {token:?} {body}: {text}");
+        assert!(text.contains(expected.1) && text.is_empty() == expected.1.is_empty(), "{text}");
+    };
+    let (json, good) = ("application/json", Some(good.as_str()));
+    check(&path, good, json, body, (200, "\"rows\":[[0]]")).await;
+    check(&path, None, json, body, (401, "AuthenticationFailed")).await;
+    check(&path, Some("token-0"), json, body, (403, "InvalidAuthenticationToken\"")).await;
+    check(&path, Some(&caller.token), json, body, (403, "InvalidAuthenticationTokenAudience")).await;
+    check("/v1/workspaces/1/query", good, json, body, (404, "WorkspaceNotFoundError")).await;
+    check(&format!("{path}?timespan=P1D"), good, json, body, (404, "PathNotFoundError")).await;
+    check(&path, good, "text/plain", body, (200, "")).await;
+    check(&path, good, json, "query", (200, "")).await;
+    check(&path, good, json, "{}", (400, "SyntaxError")).await;
+    caller.server.set_may_query(false);
+    check(&path, good, json, body, (403, "InsufficientAccessError")).await;
+}
+
+#[tokio::test]
+async fn only_known_shapes_are_run_and_their_conditions_count() {
+    let caller = Caller::new().await;
+    let token = query_token(&caller).await;
+    let rows =
+        r#"[{"RunID":"a\"b","Seq":1,"EventID":"1"},{"RunID":"a\"b","Seq":5,"EventID":"2"},{"Seq":9,"EventID":"3"}]"#;
+    assert_eq!(status(caller.call().body(rows)).await.0, 204);
+    let count = async |conditions: &str, expected: i64| {
+        let text = format!("BenchmarkRuns_CL{conditions}\n| summarize RowCount = count()");
+        let (status, answer) = query(&caller, &token, &text).await;
+        assert_eq!((status, &answer["tables"][0]["rows"][0][0]), (200, &expected.into()), "{text}: {answer}");
+    };
+    count("", 3).await;
+    count("\n| where RunID == \"a\\\"b\"", 2).await;
+    count("\n| where RunID != \"a\\\"b\"", 1).await;
+    count("\n| where isempty(RunID)", 1).await;
+    count("\n| where isnotempty(RunID) and Seq >= 2", 1).await;
+    count("\n| where Seq between (1 .. 5)", 2).await;
+    count("\n| where EventID in (\"1\", \"3\")", 2).await;
+    let mut parts = 0;
+    for part in 0..4 {
+        let text = format!("BenchmarkRuns_CL\n| where hash(EventID, 4) == {part}\n| summarize RowCount = count()");
+        let (_, answer) = query(&caller, &token, &text).await;
+        parts += answer["tables"][0]["rows"][0][0].as_i64().expect("a number");
+    }
+    assert_eq!(parts, 3, "each row is in one part");
+    let refused = async |text: &str, expected: &str| {
+        let (status, answer) = query(&caller, &token, text).await;
+        assert_eq!(status, 400, "{text}: {answer}");
+        assert_eq!(answer["error"]["innererror"]["code"], expected, "{text}: {answer}");
+    };
+    let tail = "\n| summarize RowCount = count()";
+    refused(&format!("Other_CL{tail}"), "SemanticError").await;
+    refused(&format!("BenchmarkRuns_CL\n| where Nobody == \"a\"{tail}"), "SemanticError").await;
+    refused("BenchmarkRuns_CL", "SyntaxError").await;
+    refused("BenchmarkRuns_CL\n| take 1", "SyntaxError").await;
+    refused(&format!("BenchmarkRuns_CL\n| where RunID == \"a{tail}"), "SyntaxError").await;
+    refused(&format!("BenchmarkRuns_CL\n| where RunID == \"a\nb\"{tail}"), "SyntaxError").await;
+    refused(&format!("BenchmarkRuns_CL\n| where RunID == \"\\q\"{tail}"), "SyntaxError").await;
+    refused(&format!("BenchmarkRuns_CL\n| where RunID == \"a\" or Seq >= 1{tail}"), "SyntaxError").await;
+    refused(&format!("BenchmarkRuns_CL{tail}; BenchmarkRuns_CL{tail}"), "SyntaxError").await;
+}
+
+#[tokio::test]
+async fn a_result_over_the_limit_is_cut_and_says_so_beside_the_rows() {
+    let caller = Caller {
+        server: AzureServer::start(AzureSettings { query_max_rows: 2, ..AzureSettings::default() }),
+        ..Caller::new().await
+    };
+    let token = query_token(&caller).await;
+    let rows = (1..=3).map(|seq| serde_json::json!({"Origin": "o", "Seq": seq * 2, "EventID": seq.to_string()}));
+    caller.server.store(rows.map(|row| row.as_object().expect("an object").clone()).collect());
+    let text = "BenchmarkRuns_CL\n| project EventType, Origin, VMName, Fields = tostring(Fields)";
+    let (status, answer) = query(&caller, &token, text).await;
+    assert_eq!((status, answer["tables"][0]["rows"].as_array().map(Vec::len)), (200, Some(2)), "{answer}");
+    assert_eq!(answer["error"]["code"], "PartialError");
+    assert!(answer.to_string().contains("E_QUERY_RESULT_SET_TOO_LARGE"), "{answer}");
+}
