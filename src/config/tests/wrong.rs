@@ -276,7 +276,7 @@ f.toml:18: teardown.wait_containers: is not available yet
 f.toml:19: teardown.scheduled_events: "on" is not available yet
     expected: "auto", or leave it out
 
-10 mistakes in f.toml
+9 mistakes in f.toml
 "#,
     );
 }
@@ -460,7 +460,7 @@ f.toml:13: run.fields.Seq: the name is a column that logferry fills itself
 f.toml:13: run.fields.Team: is a number
     expected: text in quotes
 
-10 mistakes in f.toml
+9 mistakes in f.toml
 "#,
     );
 }
