@@ -6,6 +6,7 @@
 #     deny        licences, sources and versions of the dependencies; known vulnerabilities where their list can be reached
 #     shell       shellcheck over the scripts
 #     unit        cargo test: unit tests, and integration tests against a real Docker engine, Elasticsearch and OpenSearch
+#     planted     five bugs planted in a copy, each of which the tests must catch
 #     packaging   a release build, the .deb of it, and its life in a container with systemd
 # On Debian and Ubuntu, as root or through sudo, it installs what is missing (Rust, a C compiler, Docker, Java, search
 # engines; the first run takes some 20 minutes on two cores) and starts what the tests need. That goes on running, until
@@ -56,6 +57,11 @@ tests() {
   cargo test --locked
 }
 
+planted() {
+  command -v git >/dev/null || { echo "no git here" && return "$SKIPPED"; }
+  scripts/planted-bugs.sh
+}
+
 packaging() {
   "$SERVICES/install.sh" packaging || return 1
   services systemd || return 1
@@ -76,6 +82,7 @@ step() { # STEP
     deny) dependencies ;;
     shell) scripts ;;
     unit) tests ;;
+    planted) planted ;;
     packaging) packaging ;;
   esac
 }
@@ -90,7 +97,7 @@ prepare() {
   eval "$path"
 }
 
-ALL=(fmt clippy deny shell unit packaging)
+ALL=(fmt clippy deny shell unit planted packaging)
 STEPS=("$@")
 ((${#STEPS[@]})) || STEPS=("${ALL[@]}")
 for one in "${STEPS[@]}"; do
