@@ -105,7 +105,9 @@ impl<'a> Letter<'a> {
         let (head, rest) = line.split_at_checked(at)?;
         let head: Head = serde_json::from_slice(&[head, b"}"].concat()).ok()?;
         let document = rest.get(RECORD.len()..)?.strip_suffix(b"}")?;
-        serde_json::from_slice::<IgnoredAny>(document).ok().filter(|_| document.starts_with(b"{"))?;
+        // One document that is no JSON would have its whole call refused. What is passed over is not looked at for UTF-8.
+        serde_json::from_str::<IgnoredAny>(std::str::from_utf8(document).ok()?).ok()?;
+        document.starts_with(b"{").then_some(())?;
         Some(Letter::Whole {
             id: EventId::parse(&head.event_id)?,
             run_id: head.run_id,
@@ -188,6 +190,8 @@ mod tests {
         check(format!(r#"{{"EventID":"{id}","record":{{"a":1}}"#), Letter::Unreadable);
         check(r#"{"EventID":"?","record":{}}"#.to_owned(), Letter::Unreadable);
         check(r#"{"record":{}}"#.to_owned(), Letter::Unreadable);
+        let damaged = [b"{\"EventID\":\"", &id.text()[..], b"\",\"record\":{\"a\":\"\xff\"}}"].concat();
+        assert_eq!(Letter::read(&damaged), Letter::Unreadable);
         check(String::new(), Letter::Unreadable);
         let line = written("42", "r", true);
         for cut in 1..line.len() {
