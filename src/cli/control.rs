@@ -153,6 +153,10 @@ fn table(status: &Value) -> String {
         if number(&figures["evicted"]) > 0 {
             let _ = writeln!(out, "  {} records dropped from the full buffer", number(&figures["evicted"]));
         }
+        let letters = number(&figures["dead_letter_bytes"]);
+        if letters > 0 {
+            let _ = writeln!(out, "  {letters} bytes of dead letters: `logferry replay` sends them again");
+        }
         if let Some(fault) = figures["fault"].as_str() {
             let _ = writeln!(out, "  {fault}");
         }

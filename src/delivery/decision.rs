@@ -84,15 +84,26 @@ fn decide_status(protocol: Protocol, status: u16, after: Option<Duration>, recor
     }
 }
 
-/// Faults of the index, not of the document, that come with status 400.
-const INDEX_FAULTS: &[&str] = &["index_closed_exception", "invalid_index_name_exception", "cluster_block_exception"];
+/// Faults of the index, not of the document, that come with status 400. The last one refuses to make an index, for
+/// example because the cluster has as many shards as it may.
+const INDEX_FAULTS: &[&str] =
+    &["index_closed_exception", "invalid_index_name_exception", "cluster_block_exception", "validation_exception"];
+
+/// A kind that says little, and how its reasons begin where the fault is the index's.
+const ILLEGAL_ARGUMENT: &str = "illegal_argument_exception";
+const ILLEGAL_INDEX_REASONS: &[&str] = &["no write index is defined for alias", "pipeline with id ["];
+
+fn is_of_index(item: &ItemAnswer) -> bool {
+    INDEX_FAULTS.contains(&item.kind.as_str())
+        || (item.kind == ILLEGAL_ARGUMENT && ILLEGAL_INDEX_REASONS.iter().any(|begin| item.reason.starts_with(begin)))
+}
 
 fn decide_item(item: &ItemAnswer) -> ItemDecision {
     match item.status {
         200..=299 => ItemDecision::Accept,
         // The id is there: an earlier attempt stored it.
         409 => ItemDecision::Accept,
-        400 if INDEX_FAULTS.contains(&item.kind.as_str()) => ItemDecision::SinkFault,
+        400 if is_of_index(item) => ItemDecision::SinkFault,
         400 | 413 => ItemDecision::Reject,
         408 | 429 | 500..=599 => ItemDecision::Retry,
         _ => ItemDecision::SinkFault,
@@ -145,6 +156,25 @@ mod tests {
         let not_sent = SendOutcome::NotSent { reason: reason.clone() };
         assert_eq!(decide(Protocol::Elasticsearch, &not_sent, 1), Decision::Retry { after: None });
         assert_eq!(decide(Protocol::Elasticsearch, &SendOutcome::Unknown { reason }, 1), Decision::Ask);
+    }
+
+    #[test]
+    fn a_400_is_the_documents_fault_unless_it_names_the_index() {
+        use ItemDecision::{Reject, SinkFault};
+        let check = |kind: &str, reason: &str, expected: ItemDecision| {
+            let item = ItemAnswer { status: 400, kind: kind.to_owned(), reason: reason.to_owned() };
+            assert_eq!(decide_item(&item), expected, "{kind} {reason}");
+        };
+        check("document_parsing_exception", "[1:6] failed to parse field [x] of type [long]", Reject);
+        check("mapper_parsing_exception", "failed to parse: pipeline with id [", Reject);
+        check("strict_dynamic_mapping_exception", "introduction of [x] is not allowed", Reject);
+        check("illegal_argument_exception", "Limit of total fields [1000] has been exceeded", Reject);
+        check("illegal_argument_exception", "Document contains at least one immense term in field=\"x\"", Reject);
+        check("illegal_argument_exception", "no write index is defined for alias [a]. The write index may", SinkFault);
+        check("illegal_argument_exception", "pipeline with id [p] does not exist", SinkFault);
+        check("validation_exception", "Validation Failed: 1: this action would add [2] shards, but", SinkFault);
+        check("invalid_index_name_exception", "Invalid index name [A], must be lowercase", SinkFault);
+        check("", "", Reject);
     }
 
     #[test]

@@ -127,6 +127,8 @@ async fn azure_gets_the_letters_that_it_refused_with_the_time_at_which_they_happ
     until("the letters", async || (ferry.dead_letters("azure_monitor").len() == 40).then_some(())).await;
     let status: Value = serde_json::from_str(&ferry.call(&["status", "--json"]).stdout).expect("JSON");
     assert!(status["sinks"]["azure_monitor"]["dead_letter_bytes"].as_u64() > Some(40 * 100), "{status}");
+    let table = ferry.call(&["status"]).stdout;
+    assert!(table.contains("bytes of dead letters: `logferry replay`"), "{table}");
     let ended = ferry.call(&["replay"]);
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     let letters = ferry.dead_letters("azure_monitor");
@@ -219,6 +221,11 @@ async fn a_deadline_that_passes_ends_with_3_and_the_next_replay_goes_on() {
         let row = ended.stderr.lines().find(|line| line.starts_with("azure_monitor ")).expect("a row");
         assert!(row.ends_with(&format!(" {letters}")), "{row}");
     }
+    let interrupted = ferry.start(&["replay", "--deadline", "60s"]);
+    let calls = server.read(|ledger| ledger.calls());
+    until("some calls", async || server.read(|ledger| ledger.calls() > calls).then_some(())).await;
+    let ended = interrupted.stop();
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     // New letters meanwhile are taken up with the old ones, and a sink that is gone is named.
     std::fs::write(ferry.path("state/dead-letters/gone.ndjson"), "{}\n{}\n").expect("letters");
     server.fault_rule(|_| None);

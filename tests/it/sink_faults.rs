@@ -192,6 +192,52 @@ async fn records_wait_for_an_index_that_is_closed_or_blocked() {
     }
 }
 
+/// Nor is it the fault of a record that its index cannot be written to by this name, or cannot be made.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_wait_for_an_alias_a_pipeline_and_room_for_shards() {
+    for engine in Engine::both().await {
+        let name = engine.index("fault-setup").await;
+        for index in ["1", "2"] {
+            engine.ok("PUT", &format!("{name}-{index}"), Some(json!({ "aliases": { &name: {} } }))).await;
+        }
+        let pipeline = |id: Value| json!({ "index.default_pipeline": id });
+        engine.ok("PUT", &format!("{name}-2/_settings"), Some(pipeline(json!("lftest-no-such-pipeline")))).await;
+        let mut ferry = Ferry::new(&sink(&[&engine.url], &name));
+        append(&ferry.path("a.log"), lines());
+        let running = ferry.run();
+        fault_said(&mut ferry, &running, "es", "no write index is defined").await;
+        let action = json!({ "index": format!("{name}-2"), "alias": name, "is_write_index": true });
+        engine.ok("POST", "_aliases", Some(json!({ "actions": [{ "add": action }] }))).await;
+        let drain = ferry.start(&["drain", "--deadline", "60s"]);
+        fault_said(&mut ferry, &running, "es", "lftest-no-such-pipeline").await;
+        engine.ok("PUT", &format!("{name}-2/_settings"), Some(pipeline(Value::Null))).await;
+        assert_eq!(drain.wait().code, Some(0), "{}", running.text());
+        assert_eq!(running.stop().code, Some(0));
+        assert_each_once(&documents(&engine, &format!("{name}-2"), everything()).await, lines());
+        assert!(ferry.dead_letters("es").is_empty());
+        engine.forget(&format!("{name}-1")).await;
+        engine.forget(&format!("{name}-2")).await;
+
+        let index = engine.index("fault-shards").await;
+        let template = |shards: u32| {
+            json!({ "index_patterns": [index], "priority": 500,
+                "template": { "settings": { "number_of_shards": shards, "number_of_replicas": 0 } } })
+        };
+        engine.ok("PUT", &format!("_index_template/{index}"), Some(template(1_000))).await;
+        let mut ferry = Ferry::new(&sink(&[&engine.url], &index));
+        append(&ferry.path("a.log"), lines());
+        let running = ferry.run();
+        fault_said(&mut ferry, &running, "es", "this action would add").await;
+        engine.ok("PUT", &format!("_index_template/{index}"), Some(template(1))).await;
+        let ended = running.stop();
+        assert_eq!(ended.code, Some(0), "{}: {}", engine.name, ended.stderr);
+        assert_each_once(&documents(&engine, &index, everything()).await, lines());
+        assert!(ferry.dead_letters("es").is_empty());
+        engine.forget(&index).await;
+        engine.ok("DELETE", &format!("_index_template/{index}"), None).await;
+    }
+}
+
 /// Nothing can be sent: no name, no listener, no trust. A configuration that is right delivers what was kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_name_a_listener_or_trust_everything_is_kept_for_a_configuration_that_is_right() {
