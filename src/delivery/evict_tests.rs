@@ -122,7 +122,11 @@ impl Scene {
                 base: 0,
                 records,
             };
-            if running.buffer.appender.append(section).await.is_err() {
+            let taken = tokio::select! {
+                taken = running.buffer.appender.append(section) => taken.is_ok(),
+                () = running.died() => false,
+            };
+            if !taken {
                 return;
             }
             if running.handles[1].stats.accepted.load(Ordering::Relaxed) < counters.records {
@@ -149,13 +153,25 @@ impl Scene {
 }
 
 impl Running {
+    /// Waits until the well sink has what is in the log, or a part of this has died.
     async fn well_has_all(&self) {
-        // The log may stop while the test waits: that is the end of it, too.
-        let Ok(end) = self.buffer.control.flush().await else { return };
-        let mut progress = self.handles[1].progress.clone();
+        let all = async {
+            let Ok(end) = self.buffer.control.flush().await else { return };
+            let mut progress = self.handles[1].progress.clone();
+            drop(progress.wait_for(|at| *at >= end).await);
+        };
         tokio::select! {
-            reached = progress.wait_for(|at| *at >= end) => drop(reached),
+            () = all => {}
+            () = self.died() => {}
+        }
+    }
+
+    async fn died(&self) {
+        let [mut ill, mut well] = [0, 1].map(|bit: usize| self.handles[bit].progress.clone());
+        tokio::select! {
             _ = self.buffer.control.failed() => {}
+            _ = ill.wait_for(|_| false) => {}
+            _ = well.wait_for(|_| false) => {}
         }
     }
 
@@ -173,24 +189,31 @@ impl Running {
     }
 }
 
-/// For each origin what was routed to a sink, and delivered + evicted + buffered of it, from the state on disk.
-fn balance(scene: &Scene) -> Vec<(u64, u64)> {
+/// Holds the state on disk against what the sinks hold; gives what was routed in all.
+fn assert_conserved(scene: &Scene, when: &str) -> u64 {
     let (buffer, cursors) = scene.open(Arc::new(Disk));
     let end = LogPosition { segment: u64::MAX, offset: 0 };
-    let mut out = Vec::new();
+    let mut all = 0;
     for (bit, sink) in SINKS.iter().enumerate() {
         let state = &cursors[bit].1;
         let (buffered, _) = buffer.readers[bit].behind().count(state.cursor, end, None).expect("readable");
         let held = scene.held(sink);
         for live in &buffer.recovered.origins {
             let of = |counts: &HashMap<OriginId, u64>| counts.get(&live.info.id).copied().unwrap_or(0);
-            // What is behind the cursor may stand in the file already: it would be there twice.
-            let delivered = if bit == 0 { 0 } else { of(&held).saturating_sub(of(&buffered)) };
-            out.push((live.counters.routed_to(bit), delivered + of(&state.evicted) + of(&buffered)));
+            let (routed, evicted, buffered) = (live.counters.routed_to(bit), of(&state.evicted), of(&buffered));
+            let held = of(&held);
+            all += routed;
+            if bit == 0 {
+                // It took nothing at all.
+                assert_eq!((held, routed), (0, evicted + buffered), "{when}: {sink}");
+            } else {
+                // What is behind the cursor may stand in the file already: it would be there twice.
+                assert!(evicted == 0 && held + buffered >= routed, "{when}: {sink}: {held} + {buffered} of {routed}");
+            }
         }
     }
     buffer.control.close(true);
-    out
+    all
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,9 +232,7 @@ async fn a_full_buffer_drops_the_oldest_for_the_sink_that_is_behind_and_counts_i
     assert!(on_disk <= BUFFER_MIN_BYTES, "{on_disk}");
     running.stop().await;
     assert_eq!(scene.held("well").values().sum::<u64>(), 700);
-    let balance = balance(&scene);
-    assert_eq!(balance.len(), 4);
-    assert!(balance.iter().all(|(routed, sum)| *routed == 350 && sum == routed), "{balance:?}");
+    assert_eq!(assert_conserved(&scene, "after the end"), 2 * 700);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,10 +240,11 @@ async fn a_load_under_way_that_the_sink_takes_after_all_is_delivered_and_not_evi
     let mut scene = Scene::new();
     let running = scene.run(Arc::new(Disk));
     scene.append(&running, 60).await;
+    // What is in the log had its room made.
+    let end = running.buffer.control.flush().await.expect("flushed");
     let before = running.evicted();
     std::fs::remove_file(scene.path("ill")).expect("out of the way");
     running.handles[0].begin_drain();
-    let end = running.buffer.control.flush().await.expect("flushed");
     for handle in &running.handles {
         let mut progress = handle.progress.clone();
         tokio::time::timeout(PATIENCE, progress.wait_for(|at| *at >= end)).await.expect("delivered").expect("alive");
@@ -331,7 +353,7 @@ impl StorageFile for DyingFile {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_at_any_call_to_the_disk_neither_counts_twice_nor_misses() {
     let mut died = 0;
-    for dies_at in (0..60).step_by(3) {
+    for dies_at in (0..32).step_by(2) {
         let mut scene = Scene::new();
         let dying = Arc::new(Dying { dies_at, ..Dying::default() });
         let running = scene.run(Arc::new(DyingDisk(Arc::clone(&dying))));
@@ -342,9 +364,8 @@ async fn a_death_at_any_call_to_the_disk_neither_counts_twice_nor_misses() {
         died += usize::from(dying.calls.load(Ordering::SeqCst) > dies_at);
         running.stop().await;
         for restart in 0..2 {
-            let balance = balance(&scene);
-            assert!(balance.iter().all(|(routed, sum)| sum == routed), "{dies_at}, start {restart}: {balance:?}");
+            assert_conserved(&scene, &format!("death at {dies_at}, start {restart}"));
         }
     }
-    assert!(died >= 15, "{died}");
+    assert!(died >= 10, "{died}");
 }

@@ -7,6 +7,7 @@ mod command_line;
 mod control;
 mod delivery;
 mod elasticsearch_sink;
+mod evict;
 mod files;
 mod http;
 mod http_sinks;
