@@ -39,8 +39,8 @@ pub struct ManifestDocument {
     pub fields: Value,
 }
 
-/// The documents of one origin that lie together in the sink: an index refuses an id that it has, so within one slice
-/// no record is there twice.
+/// The documents of one origin that lie together in the sink, each record once: an index refuses an id that it has, and
+/// of what Azure Monitor stored twice the reader counts the repeats apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Slice {
     pub records: u64,

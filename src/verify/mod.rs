@@ -4,8 +4,9 @@
 //! Counts come first, for every origin at once. An origin whose figures leave a doubt is looked through by Seq, so that
 //! what is missing has its number, and so that a record that is there twice does not hide one that is missing.
 //!
-//! **Invariant: equal is said only where every document that a manifest promises is there once, every origin with
-//! documents stands in a manifest, and every manifest is whole and complete.**
+//! **Invariant: equal is said only where every document that a manifest promises is there (once, or in Azure Monitor, which
+//! cannot refuse a repeat, as repeats of the same EventID), every origin with documents stands in a manifest, and every
+//! manifest is whole and complete.**
 
 mod compare;
 #[cfg(test)]

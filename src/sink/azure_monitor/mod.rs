@@ -1,6 +1,6 @@
 //! Azure Monitor's Logs Ingestion API: bodies of JSON arrays, one attempt to post one, what the answer means.
 //! It neither retries nor splits, and cannot be asked which records of a call it took: Azure Monitor answers 204 and no
-//! more. What has come through to the workspace is read back minutes later, by [`reader`], with queries of [`kql`].
+//! more. What has come through to the workspace is read back minutes later, by [`Reader`].
 //!
 //! Facts that shape it: a call may have 1,048,576 bytes on the wire, so the body before compression stays under a million
 //! and gzip only saves; 204 is "accepted", not "stored", and columns that no stream declares vanish without an error; a
