@@ -251,7 +251,6 @@ scheduled_events = "on"
 f.toml:3: run.run_id: a value that begins with "imds:" is not available yet
     expected: the value itself, or "${VAR}" to take it from the environment
 
-@@
 f.toml:8: sources.file[0].multiline: a table here is not available yet
     expected: "auto" or "none"
 
@@ -460,7 +459,7 @@ f.toml:13: run.fields.Seq: the name is a column that logferry fills itself
 f.toml:13: run.fields.Team: is a number
     expected: text in quotes
 
-9 mistakes in f.toml
+10 mistakes in f.toml
 "#,
     );
 }
