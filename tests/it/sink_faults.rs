@@ -197,8 +197,10 @@ async fn records_wait_for_an_index_that_is_closed_or_blocked() {
 async fn records_wait_for_an_alias_a_pipeline_and_room_for_shards() {
     for engine in Engine::both().await {
         let name = engine.index("fault-setup").await;
+        let mappings = json!({ "properties": { "Origin": { "type": "keyword" }, "Seq": { "type": "long" } } });
         for index in ["1", "2"] {
-            engine.ok("PUT", &format!("{name}-{index}"), Some(json!({ "aliases": { &name: {} } }))).await;
+            let body = json!({ "aliases": { &name: {} }, "mappings": mappings });
+            engine.ok("PUT", &format!("{name}-{index}"), Some(body)).await;
         }
         let pipeline = |id: Value| json!({ "index.default_pipeline": id });
         engine.ok("PUT", &format!("{name}-2/_settings"), Some(pipeline(json!("lftest-no-such-pipeline")))).await;
@@ -220,8 +222,8 @@ async fn records_wait_for_an_alias_a_pipeline_and_room_for_shards() {
 
         let index = engine.index("fault-shards").await;
         let template = |shards: u32| {
-            json!({ "index_patterns": [index], "priority": 500,
-                "template": { "settings": { "number_of_shards": shards, "number_of_replicas": 0 } } })
+            json!({ "index_patterns": [index], "priority": 500, "template": { "mappings": mappings,
+                "settings": { "number_of_shards": shards, "number_of_replicas": 0 } } })
         };
         engine.ok("PUT", &format!("_index_template/{index}"), Some(template(1_000))).await;
         let mut ferry = Ferry::new(&sink(&[&engine.url], &index));
