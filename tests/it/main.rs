@@ -9,6 +9,7 @@ mod delivery;
 mod elasticsearch_sink;
 mod evict;
 mod files;
+mod full_disk;
 mod http;
 mod http_sinks;
 mod layers;
