@@ -133,7 +133,9 @@ impl CursorFile {
         }
         match newest {
             Some((generation, state, synced_slot)) => {
-                // What a killed process wrote last is in the page cache only, perhaps the file's name, too.
+                // What a killed process wrote last is in the page cache only, perhaps the file's name, too. Where a sync of it
+                // failed it is clean there: written again it is dirty, and the sync means what it says.
+                file.write_all_at(&state.encode(generation), synced_slot * slot_bytes)?;
                 file.sync()?;
                 sync_folder(storage.as_ref(), path)?;
                 let path = path.to_owned();
