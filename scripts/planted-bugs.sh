@@ -26,13 +26,17 @@ run_tests() { # NAME LOG
   (cd "$COPY/$1" && timeout "$TEST_SECONDS" cargo test --locked --no-fail-fast "${what[@]}") >"$2" 2>&1
 }
 
-missed=()
 for name in "${NAMES[@]}"; do
   patch=$ROOT/tests/planted/$name.patch
   [[ -f $patch ]] || die "there is no $patch"
+  git apply --check "$patch" || die "$patch does not apply any more"
+done
+
+missed=()
+for name in "${NAMES[@]}"; do
   mkdir "$COPY/$name"
   tar -c --exclude=./target --exclude=./.git --exclude=./fuzz/target . | tar -x -C "$COPY/$name"
-  (cd "$COPY/$name" && git apply "$patch") || die "$patch does not apply any more"
+  (cd "$COPY/$name" && git apply "$ROOT/tests/planted/$name.patch")
   log=$COPY/$name.log status=0
   run_tests "$name" "$log" || status=$?
   caught=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log" | sort -u)

@@ -38,6 +38,8 @@ pub struct CursorState {
     pub dead_lettered: HashMap<OriginId, u64>,
     /// Records that the cursor passed without the sink having them, as their segment was dropped; by origin.
     pub evicted: HashMap<OriginId, u64>,
+    /// Records that the sink had not accepted when it was taken out of the configuration; by origin.
+    pub abandoned: HashMap<OriginId, u64>,
 }
 
 impl CursorState {
@@ -51,7 +53,7 @@ impl CursorState {
         out.extend_from_slice(&self.cursor.record.to_le_bytes());
         out.push(u8::from(self.in_doubt));
         put_blob(&mut out, &self.note);
-        for counts in [&self.dead_lettered, &self.evicted] {
+        for counts in [&self.dead_lettered, &self.evicted, &self.abandoned] {
             out.extend_from_slice(&(counts.len() as u32).to_le_bytes());
             for (origin, count) in counts {
                 out.extend_from_slice(&origin.0);
@@ -83,7 +85,8 @@ impl CursorState {
         let note = take.blob()?.to_vec();
         let dead_lettered = take_counts(&mut take)?;
         let evicted = take_counts(&mut take)?;
-        Some((generation, CursorState { cursor, in_doubt, note, dead_lettered, evicted }))
+        let abandoned = take_counts(&mut take)?;
+        Some((generation, CursorState { cursor, in_doubt, note, dead_lettered, evicted, abandoned }))
     }
 }
 
@@ -226,6 +229,7 @@ mod tests {
             note: vec![b'n'; n as usize],
             dead_lettered: (0..n).map(|i| (OriginId([i as u8; 16]), i)).collect(),
             evicted: (1..n).map(|i| (OriginId([i as u8; 16]), i * 3)).collect(),
+            abandoned: (2..n).map(|i| (OriginId([i as u8; 16]), i * 5)).collect(),
         }
     }
 

@@ -47,6 +47,7 @@
 //! | a segment of a newer version or of another log | not ours | refused with its name: never overwritten |
 //! | zeros after a frame | end of the segment | nothing |
 
+mod abandon;
 mod control;
 mod cursor;
 #[cfg(test)]

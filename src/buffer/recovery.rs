@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::abandon::abandon;
 use super::format::{self, FRAME_HEADER_BYTES, FrameKind, HeaderFault, RetiredSum, SEGMENT_HEADER_BYTES, Table, Take};
 use super::queue::{Appender, Shared};
 use super::reader::{Reader, find_frame, read_frame, read_header, segments};
@@ -32,13 +33,13 @@ pub enum OpenError {
 
 /// What the newest segments tell.
 #[derive(Debug, Default)]
-struct Found {
+pub(super) struct Found {
     log_id: Option<[u8; 16]>,
-    sinks: Vec<String>,
-    retired: Vec<RetiredSum>,
-    live: BTreeMap<OriginId, Live>,
+    pub sinks: Vec<String>,
+    pub retired: Vec<RetiredSum>,
+    pub live: BTreeMap<OriginId, Live>,
     /// Length of each whole segment.
-    closed: BTreeMap<u64, u64>,
+    pub closed: BTreeMap<u64, u64>,
     next_segment: u64,
     next_sequence: u64,
     torn_bytes: u64,
@@ -71,9 +72,16 @@ pub(super) struct Opened {
 pub fn open(setup: &Setup, storage: Arc<dyn Storage>) -> Result<(Buffer, Vec<(CursorFile, CursorState)>), OpenError> {
     let segment_bytes = (setup.options.max_bytes / 4).clamp(SEGMENT_MIN_BYTES, SEGMENT_BYTES);
     let sizes = Sizes { segment_bytes, room_poll: ROOM_POLL };
-    let Opened { start, readers, recovered, cursors } = recover(setup, storage, sizes)?;
+    let Opened { start, readers, recovered, cursors } = recover(setup, Arc::clone(&storage), sizes)?;
     let shared = Arc::clone(&start.shared);
-    let control = writer::spawn(start).map_err(|source| OpenError::Io { dir: setup.dir.clone(), source })?;
+    let io_error = |source| OpenError::Io { dir: setup.dir.clone(), source };
+    let control = writer::spawn(start).map_err(io_error)?;
+    // Until the first table of this start says what they missed, their cursors do.
+    if shared.progress.borrow().appended.offset > 0 {
+        for name in &recovered.removed_sinks {
+            set_cursor_aside(setup, storage.as_ref(), name).map_err(io_error)?;
+        }
+    }
     Ok((Buffer { appender: Appender { shared }, readers, recovered, control }, cursors))
 }
 
@@ -88,15 +96,15 @@ pub(super) fn recover(setup: &Setup, storage: Arc<dyn Storage>, sizes: Sizes) ->
     let mut found = find(&setup.dir, storage.as_ref())?;
     let removed_sinks: Vec<String> =
         found.sinks.iter().filter(|name| !name.is_empty() && !setup.sinks.contains(name)).cloned().collect();
+    let end = LogPosition { segment: found.next_segment, offset: 0 };
+    for name in &removed_sinks {
+        abandon(setup, &storage, &mut found, name, end).map_err(io_error)?;
+    }
     remap_routes(&mut found, &setup.sinks);
 
-    let end = LogPosition { segment: found.next_segment, offset: 0 };
     let mut cursors = Vec::new();
     for name in &setup.sinks {
         cursors.push(open_cursor(setup, &storage, &found, name, end).map_err(io_error)?);
-    }
-    for name in &removed_sinks {
-        set_cursor_aside(setup, storage.as_ref(), name).map_err(io_error)?;
     }
     let positions: Vec<LogPosition> = cursors.iter().map(|(_, state)| state.cursor.at).collect();
     let shared = Arc::new(Shared::new(&setup.options, end, positions));
@@ -153,7 +161,7 @@ fn recovered(found: &Found, removed_sinks: Vec<String>) -> Recovered {
     }
 }
 
-fn cursor_path(setup: &Setup, sink: &str) -> PathBuf {
+pub(super) fn cursor_path(setup: &Setup, sink: &str) -> PathBuf {
     setup.cursor_dir.join(format!("{sink}.cursor"))
 }
 
@@ -183,6 +191,11 @@ fn open_cursor(
         state.cursor = start;
         state.dead_lettered.clear();
         state.evicted.clear();
+        state.abandoned.clear();
+    }
+    // Taken out by a start that could not write a table, and back: it never sees what it was moved over.
+    for (id, count) in std::mem::take(&mut state.abandoned) {
+        *state.evicted.entry(id).or_default() += count;
     }
     // What an origin that has retired lost stands in the sums of its run.
     state.dead_lettered.retain(|id, _| found.live.contains_key(id));
@@ -198,10 +211,7 @@ fn set_cursor_aside(setup: &Setup, storage: &dyn Storage, sink: &str) -> io::Res
     match storage.rename(&path, &path.with_extension("removed")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => {
-            tracing::warn!(sink, "this sink is not configured any more: what it had not accepted is abandoned");
-            storage.sync_dir(&setup.cursor_dir)
-        }
+        Ok(()) => storage.sync_dir(&setup.cursor_dir),
     }
 }
 

@@ -332,6 +332,7 @@ async fn a_new_sink_begins_at_the_end_and_a_removed_one_holds_nothing() {
     }
     // The route bits move: b and a change places with a new one in front.
     let (mut buffer, _) = open_at(dir.path(), &["new", "a"]);
+    assert_eq!(buffer.recovered.origins[0].removed, [], "b had nothing to get");
     assert_eq!(buffer.recovered.removed_sinks, ["b"]);
     assert_eq!(buffer.recovered.origins[0].counters.routed, [0, 2]);
     assert!(dir.path().join("cursors/b.removed").exists());
@@ -339,6 +340,80 @@ async fn a_new_sink_begins_at_the_end_and_a_removed_one_holds_nothing() {
     buffer.appender.append(section(&one, &mut counters, 0b11, &payloads(2..3))).await.expect("append");
     assert_eq!(read_all(&mut buffer, 0).await[&one.id], payloads(2..3));
     assert_eq!(read_all(&mut buffer, 1).await[&one.id], payloads(0..3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_removed_sink_had_not_accepted_stays_with_its_origin_over_restarts_and_a_full_disk() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = origin(1);
+    let mut counters = Counters::default();
+    {
+        let (mut buffer, mut cursors) = open_at(dir.path(), &["a", "b"]);
+        buffer.appender.append(section(&one, &mut counters, 0b11, &payloads(0..5))).await.expect("append");
+        let mut frame = buffer.readers[1].next(Vec::new()).await.expect("frame");
+        frame.next_record().expect("a record");
+        let (file, state) = &mut cursors[1];
+        state.cursor = frame.next_record().expect("a record").next;
+        state.dead_lettered.insert(one.id, 1);
+        file.write(state).expect("write");
+        buffer.appender.append(section(&one, &mut counters, 0b10, &payloads(5..7))).await.expect("append");
+        buffer.control.flush().await.expect("flush");
+        buffer.control.close(false);
+    }
+    let expected = [RemovedSink { name: "b".into(), routed: 7, dead_lettered: 1, evicted: 0, abandoned: 5 }];
+    // No table can be written: it is told all the same, and again by the next start.
+    let disk = Arc::new(FullDisk::default());
+    disk.full.store(true, std::sync::atomic::Ordering::SeqCst);
+    for _ in 0..2 {
+        let (buffer, _) = open(&setup(dir.path(), &["a"]), Arc::clone(&disk) as _).expect("open");
+        assert_eq!(buffer.recovered.origins[0].removed, expected);
+        buffer.control.close(false);
+        assert!(!dir.path().join("cursors/b.removed").exists());
+    }
+    for _ in 0..3 {
+        let (buffer, _) = open_at(dir.path(), &["a"]);
+        assert_eq!(buffer.recovered.origins[0].removed, expected);
+        assert_eq!(buffer.recovered.origins[0].counters.routed, [5]);
+        assert!(dir.path().join("cursors/b.removed").exists());
+        buffer.control.close(false);
+    }
+    // It comes back: that is a new sink, and what was abandoned stays so, also when the origin has retired.
+    let (buffer, _) = open_at(dir.path(), &["a", "b"]);
+    assert_eq!(buffer.recovered.origins[0].removed, expected);
+    assert_eq!(buffer.recovered.origins[0].counters.routed, [5, 0]);
+    let retire = vec![Retirement { origin: one.id, dead_lettered: vec![], evicted: vec![] }];
+    let with_it = section(&origin(2), &mut Counters::default(), 1, &payloads(0..1));
+    buffer.appender.append(section(&one, &mut Counters::default(), 0, &[])).await.expect("append");
+    buffer.appender.append_retiring(with_it, retire).await.expect("append");
+    buffer.control.flush().await.expect("flush");
+    buffer.control.close(false);
+    for _ in 0..2 {
+        let (buffer, _) = open_at(dir.path(), &["a", "b"]);
+        let snapshot = buffer.control.watch_origins().snapshot().await.expect("snapshot");
+        assert_eq!(snapshot.retired[0].removed, expected);
+        buffer.control.close(false);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_comes_back_before_its_removal_was_written_down_counts_what_it_missed() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = origin(1);
+    {
+        let (buffer, _) = open_at(dir.path(), &["a", "b"]);
+        let records = section(&one, &mut Counters::default(), 0b11, &payloads(0..5));
+        buffer.appender.append(records).await.expect("append");
+        buffer.control.flush().await.expect("flush");
+        buffer.control.close(false);
+    }
+    let disk = Arc::new(FullDisk::default());
+    disk.full.store(true, std::sync::atomic::Ordering::SeqCst);
+    let (buffer, _) = open(&setup(dir.path(), &["a"]), disk).expect("open");
+    buffer.control.close(false);
+    let (buffer, cursors) = open_at(dir.path(), &["a", "b"]);
+    assert_eq!((cursors[1].1.evicted[&one.id], cursors[1].1.abandoned.len()), (5, 0));
+    assert_eq!(buffer.recovered.origins[0].removed, []);
+    buffer.control.close(false);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! What manifest records and the manifest file say: figures to JSON. Pure; knows no log and no sink.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::LOGGER;
@@ -44,12 +46,14 @@ pub struct OriginFigures {
     pub ended: bool,
     /// By route bit.
     pub sinks: Vec<SinkFigures>,
+    /// Sinks that are not configured any more, by name.
+    pub removed: BTreeMap<String, SinkFigures>,
 }
 
 impl OriginFigures {
     /// Every record is accepted by every sink, and no line is known to be missing.
     pub fn is_complete(&self) -> bool {
-        self.counters.gaps == 0 && self.sinks.iter().all(|sink| sink.is_delivered())
+        self.counters.gaps == 0 && self.sinks.iter().chain(self.removed.values()).all(|sink| sink.is_delivered())
     }
 
     /// The object `Fields` of its record.
@@ -65,7 +69,7 @@ impl OriginFigures {
             "first_seq": u64::from(self.counters.records > 0),
             "last_seq": self.counters.records,
             "gap_kinds": self.counters.gap_words(),
-            "sinks": sinks_object(sinks, &self.sinks),
+            "sinks": sinks_object(sinks, &self.sinks, &self.removed),
         });
         put_counters(&mut fields, &self.counters);
         fields
@@ -91,13 +95,15 @@ pub struct Summary {
     pub retired: u64,
     pub counters: Counters,
     pub sinks: Vec<SinkFigures>,
+    /// Sinks that are not configured any more, by name.
+    pub removed: BTreeMap<String, SinkFigures>,
     /// Why it is not complete although the figures are, in words.
     pub faults: Vec<String>,
     pub notes: Vec<String>,
 }
 
 impl Summary {
-    pub fn add(&mut self, counters: &Counters, sinks: &[SinkFigures]) {
+    pub fn add(&mut self, counters: &Counters, sinks: &[SinkFigures], removed: &BTreeMap<String, SinkFigures>) {
         self.counters.add(counters);
         if self.sinks.len() < sinks.len() {
             self.sinks.resize(sinks.len(), SinkFigures::default());
@@ -105,11 +111,15 @@ impl Summary {
         for (sum, one) in self.sinks.iter_mut().zip(sinks) {
             sum.add(*one);
         }
+        for (name, one) in removed {
+            self.removed.entry(name.clone()).or_default().add(*one);
+        }
     }
 
     /// All up to the target is accepted by every sink, without gap, eviction or dead letter.
     pub fn is_complete(&self) -> bool {
-        self.counters.gaps == 0 && self.faults.is_empty() && self.sinks.iter().all(|sink| sink.is_delivered())
+        let mut sinks = self.sinks.iter().chain(self.removed.values());
+        self.counters.gaps == 0 && self.faults.is_empty() && sinks.all(|sink| sink.is_delivered())
     }
 
     /// The object `Fields` of its record.
@@ -124,7 +134,7 @@ impl Summary {
             "retired": self.retired,
             "records": self.counters.records,
             "gap_kinds": self.counters.gap_words(),
-            "sinks": sinks_object(sinks, &self.sinks),
+            "sinks": sinks_object(sinks, &self.sinks, &self.removed),
             "notes": notes,
         });
         put_counters(&mut fields, &self.counters);
@@ -141,7 +151,7 @@ impl Summary {
             return format!("{head}: complete");
         }
         let mut why = Vec::new();
-        for (name, sink) in sinks.iter().zip(&self.sinks) {
+        for (name, sink) in by_name(sinks, &self.sinks, &self.removed) {
             if sink.buffered > 0 {
                 why.push(format!("{} records not yet in {name}", sink.buffered));
             }
@@ -174,8 +184,25 @@ fn put_counters(fields: &mut Value, counters: &Counters) {
     fields["gap_bytes"] = (*gap_bytes).into();
 }
 
+/// Every sink that there is or was, with its figures; one that was taken out and came back has the sum of both times.
+fn by_name<'a>(
+    names: &'a [String],
+    sinks: &[SinkFigures],
+    removed: &'a BTreeMap<String, SinkFigures>,
+) -> Vec<(&'a String, SinkFigures)> {
+    let figures = sinks.iter().copied().chain(std::iter::repeat(SinkFigures::default()));
+    let mut all: Vec<(&String, SinkFigures)> = names.iter().zip(figures).collect();
+    for (name, one) in removed {
+        match all.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => sum.add(*one),
+            None => all.push((name, *one)),
+        }
+    }
+    all
+}
+
 /// Name of each sink to what became of the records.
-fn sinks_object(names: &[String], sinks: &[SinkFigures]) -> Value {
+fn sinks_object(names: &[String], sinks: &[SinkFigures], removed: &BTreeMap<String, SinkFigures>) -> Value {
     let one = |sink: SinkFigures| {
         let SinkFigures { routed, dead_lettered, evicted, abandoned, buffered } = sink;
         json!({
@@ -186,8 +213,7 @@ fn sinks_object(names: &[String], sinks: &[SinkFigures]) -> Value {
             "buffered": buffered,
         })
     };
-    let figures = sinks.iter().copied().chain(std::iter::repeat(SinkFigures::default()));
-    Value::Object(names.iter().zip(figures).map(|(name, sink)| (name.clone(), one(sink))).collect())
+    Value::Object(by_name(names, sinks, removed).into_iter().map(|(name, sink)| (name.clone(), one(sink))).collect())
 }
 
 /// Appends the JSON members of a manifest record.
@@ -216,6 +242,7 @@ mod tests {
             counters: Counters { lines: 5, records: 4, ..Counters::default() },
             ended: true,
             sinks,
+            removed: BTreeMap::new(),
         }
     }
 
@@ -242,15 +269,22 @@ mod tests {
     fn a_summary_says_why_it_is_not_complete() {
         let mut summary = Summary { run_id: "42".into(), vm_name: "vm-7".into(), origins: 2, ..Summary::default() };
         let names = ["es".to_owned(), "az".to_owned()];
-        summary.add(&origin(Vec::new()).counters, &[SinkFigures { routed: 4, ..SinkFigures::default() }; 2]);
+        let none = BTreeMap::new();
+        summary.add(&origin(Vec::new()).counters, &[SinkFigures { routed: 4, ..SinkFigures::default() }; 2], &none);
         assert_eq!(summary.message(&names), "run 42 on vm-7: 2 origins, 4 records: complete");
-        summary.add(&Counters::default(), &[SinkFigures::default(), SinkFigures { buffered: 2, ..Default::default() }]);
+        let behind = SinkFigures { buffered: 2, evicted: 5, ..Default::default() };
+        let gone = SinkFigures { routed: 4, abandoned: 3, ..Default::default() };
+        let removed = BTreeMap::from([("old".to_owned(), gone), ("es".to_owned(), gone)]);
+        summary.add(&Counters::default(), &[SinkFigures::default(), behind], &removed);
         summary.faults.push("the disk is on fire".to_owned());
         assert_eq!(
             summary.message(&names),
-            "run 42 on vm-7: 2 origins, 4 records: not complete: 2 records not yet in az; the disk is on fire"
+            "run 42 on vm-7: 2 origins, 4 records: not complete: 3 records abandoned with es; 2 records not yet in az; \
+             5 records evicted before az had them; 3 records abandoned with old; the disk is on fire"
         );
-        assert_eq!(summary.fields(1, &names)["complete"], false);
+        let fields = summary.fields(1, &names);
+        assert_eq!(fields["complete"], false);
+        assert_eq!((&fields["sinks"]["es"]["routed"], &fields["sinks"]["old"]["abandoned"]), (&8.into(), &3.into()));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::document::{self, EVENT_ORIGIN, EVENT_SUMMARY, OriginFigures, SinkFigu
 use super::{DESCRIPTOR, SOURCE, owns};
 use crate::buffer::section::RecordHeader;
 use crate::buffer::{
-    Appender, Closed, LiveOrigin, LogPosition, OriginInfo, OriginsWatch, Records, RetiredSum, Retirement, Section,
-    Snapshot,
+    Appender, Closed, LiveOrigin, LogPosition, OriginInfo, OriginsWatch, Records, RemovedSink, RetiredSum, Retirement,
+    Section, Snapshot,
 };
 use crate::delivery::{Handle, Standing};
 use crate::record::{Constants, Counters, EventId, OriginId, RouteBits, time};
@@ -210,7 +210,7 @@ impl Keeper {
         summary.sinks.resize(self.names.len(), SinkFigures::default());
         for origin in origins {
             summary.origins += 1;
-            summary.add(&origin.counters, &origin.sinks);
+            summary.add(&origin.counters, &origin.sinks, &origin.removed);
         }
         if let Some(sum) = retired {
             summary.origins += sum.origins;
@@ -223,7 +223,7 @@ impl Keeper {
                 ..SinkFigures::default()
             };
             let sinks: Vec<SinkFigures> = (0..self.names.len()).map(one).collect();
-            summary.add(&sum.counters, &sinks);
+            summary.add(&sum.counters, &sinks, &removed_figures(&sum.removed));
         }
         summary
     }
@@ -334,9 +334,18 @@ fn figures(origin: LiveOrigin, standings: &[Standing]) -> OriginFigures {
         id,
         columns: Constants::from_members(&origin.info.constants),
         sinks: standings.iter().enumerate().map(sink).collect(),
+        removed: removed_figures(&origin.removed),
         ended: origin.ended,
         counters: origin.counters,
     }
+}
+
+fn removed_figures(removed: &[RemovedSink]) -> BTreeMap<String, SinkFigures> {
+    let one = |sink: &RemovedSink| {
+        let RemovedSink { name, routed, dead_lettered, evicted, abandoned } = sink.clone();
+        (name, SinkFigures { routed, dead_lettered, evicted, abandoned, buffered: 0 })
+    };
+    removed.iter().map(one).collect()
 }
 
 fn has_entries(dir: &Path) -> bool {
