@@ -208,7 +208,7 @@ impl Writer {
     /// Writes one frame of what waits, if anything does; for a simulation that takes the thread's place.
     #[cfg(test)]
     pub fn step(&mut self) -> io::Result<()> {
-        if self.file.is_none() && self.make_when_there_is_room()? == Step::Stop {
+        if self.file.is_none() && self.make_when_there_is_room(false)? == Step::Stop {
             return Ok(());
         }
         if lock(&self.start.shared.waiting).sections.is_empty() {
@@ -225,7 +225,7 @@ impl Writer {
 
     fn run(mut self) {
         if self.file.is_none() {
-            match self.make_when_there_is_room() {
+            match self.make_when_there_is_room(false) {
                 Ok(Step::GoOn) => {}
                 Ok(Step::Stop) => return self.ended(),
                 Err(error) => self.failed(&error),
@@ -390,7 +390,7 @@ impl Writer {
                 Err(error) if is_full(&error) => {
                     file.set_len(self.offset)?;
                     self.say_full(&error);
-                    if self.wait_for_room() == Step::Stop {
+                    if self.wait_for_room(true) == Step::Stop {
                         return Err(error);
                     }
                 }
@@ -455,10 +455,11 @@ impl Writer {
             self.start.closed.insert(self.start.segment, self.offset);
             self.start.segment += 1;
         }
-        self.make_when_there_is_room()
+        self.make_when_there_is_room(true)
     }
 
-    fn make_when_there_is_room(&mut self) -> io::Result<Step> {
+    /// Makes the next segment, as soon as there is room for it; `in_hand`: a frame waits for it.
+    fn make_when_there_is_room(&mut self, in_hand: bool) -> io::Result<Step> {
         loop {
             self.delete_consumed()?;
             let closed: u64 = self.start.closed.values().sum();
@@ -477,7 +478,7 @@ impl Writer {
                     Err(error) => return Err(error),
                 }
             }
-            if self.wait_for_room() == Step::Stop {
+            if self.wait_for_room(in_hand) == Step::Stop {
                 return Ok(Step::Stop);
             }
         }
@@ -533,16 +534,17 @@ impl Writer {
         }
     }
 
-    /// Waits for a cursor to move, for a while at most.
-    fn wait_for_room(&self) -> Step {
+    /// Waits for a cursor to move, for a while at most; not where all that there was to write is written, and no more comes.
+    fn wait_for_room(&self, in_hand: bool) -> Step {
         let mut waiting = lock(&self.start.shared.waiting);
         self.answer(&mut waiting);
-        if !waiting.abandon && !std::mem::take(&mut waiting.cursor_moved) {
+        let is_over = |waiting: &Waiting| waiting.abandon || waiting.closed && !in_hand && waiting.sections.is_empty();
+        if !is_over(&waiting) && !std::mem::take(&mut waiting.cursor_moved) {
             let work = &self.start.shared.work;
             waiting = work.wait_timeout(waiting, self.start.room_poll).unwrap_or_else(PoisonError::into_inner).0;
             waiting.cursor_moved = false;
         }
-        if waiting.abandon { Step::Stop } else { Step::GoOn }
+        if is_over(&waiting) { Step::Stop } else { Step::GoOn }
     }
 
     /// Deletes the closed segments that every sink has passed.
