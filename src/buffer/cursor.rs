@@ -55,6 +55,9 @@ impl CursorState {
         put_blob(&mut out, &self.note);
         for counts in [&self.dead_lettered, &self.evicted, &self.abandoned] {
             out.extend_from_slice(&(counts.len() as u32).to_le_bytes());
+            // In order: one state has one form.
+            let mut counts: Vec<_> = counts.iter().collect();
+            counts.sort_unstable();
             for (origin, count) in counts {
                 out.extend_from_slice(&origin.0);
                 out.extend_from_slice(&count.to_le_bytes());
@@ -124,21 +127,23 @@ impl CursorFile {
             Err(error) => return Err(error),
         };
         let slot_bytes = file.size()? / 2;
-        let mut newest: Option<(u64, CursorState, u64)> = None;
+        let mut newest: Option<(u64, CursorState, u64, Vec<u8>)> = None;
         for slot in 0..2 {
             let mut bytes = vec![0; slot_bytes as usize];
             let read = read_full(file.as_ref(), &mut bytes, slot * slot_bytes)?;
-            if let Some((generation, state)) = CursorState::decode(&bytes[..read])
+            bytes.truncate(read);
+            if let Some((generation, state)) = CursorState::decode(&bytes)
                 && newest.as_ref().is_none_or(|(g, ..)| *g < generation)
             {
-                newest = Some((generation, state, slot));
+                newest = Some((generation, state, slot, bytes));
             }
         }
         match newest {
-            Some((generation, state, synced_slot)) => {
+            Some((generation, state, synced_slot, bytes)) => {
                 // What a killed process wrote last is in the page cache only, perhaps the file's name, too. Where a sync of it
-                // failed it is clean there: written again it is dirty, and the sync means what it says.
-                file.write_all_at(&state.encode(generation), synced_slot * slot_bytes)?;
+                // failed it is clean there: written again it is dirty, and the sync means what it says. The very same bytes:
+                // torn over themselves they stay whole.
+                file.write_all_at(&bytes, synced_slot * slot_bytes)?;
                 file.sync()?;
                 sync_folder(storage.as_ref(), path)?;
                 let path = path.to_owned();
