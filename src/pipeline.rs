@@ -101,7 +101,7 @@ pub enum Error {
 /// A running pipeline.
 pub struct Pipeline {
     started: Instant,
-    _state: StateDir,
+    state: StateDir,
     control: buffer::Control,
     files: Option<file::Running>,
     docker: Vec<DockerRunning>,
@@ -258,7 +258,7 @@ impl Pipeline {
         let rates = rates::Rates::start(buffer.control.watch_sums(), handles.clone());
         let mut pipeline = Pipeline {
             started: Instant::now(),
-            _state: state,
+            state,
             control: buffer.control,
             files: None,
             docker: Vec::new(),
@@ -328,6 +328,7 @@ impl Pipeline {
                 appender: appender.clone(),
                 control: receiver,
                 stats: Arc::clone(&stats),
+                memory: Some(self.state.docker(&options.name)),
                 options: options.clone(),
             };
             self.docker.push(DockerRunning { control, stats });

@@ -201,6 +201,15 @@ impl Appender {
         }
     }
 
+    /// Like [`Appender::append`], without waiting: gives the section back where there is no room.
+    ///
+    /// # Errors
+    /// [`Closed`], as there.
+    pub fn offer(&self, section: Section) -> Result<Option<Section>, Closed> {
+        let back = self.try_append(Queued { section, retire: Vec::new() })?;
+        Ok(back.map(|queued| queued.section))
+    }
+
     /// Like [`Appender::append`], for a thread that is no task of the runtime.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ const ENTRIES: &[&str] = &[
     "control.sock",
     "cursors",
     "dead-letters",
+    "docker",
     "identity.json",
     "identity.new",
     "lock",
@@ -105,6 +106,15 @@ impl StateDir {
 
     pub fn manifests(&self) -> PathBuf {
         self.dir.join("manifests")
+    }
+
+    /// What a Docker source of this name notes beside the log.
+    pub fn docker(&self, source: &str) -> PathBuf {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        let name: String = source.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        // Names that differ in other characters only stay apart.
+        let hash = xxhash_rust::xxh3::xxh3_64(source.as_bytes()) as u32;
+        self.dir.join("docker").join(format!("{name}-{hash:08x}.json"))
     }
 
     pub fn dead_letters(&self) -> PathBuf {

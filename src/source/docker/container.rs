@@ -2,13 +2,15 @@
 //! [`Own::read`].
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 
 use super::frame::Stream;
 use super::options::{ColumnFrom, Options, Select};
+use super::timestamp;
 use crate::record::rule::glob_matches;
-use crate::record::{Constants, OriginId};
+use crate::record::{Constants, Nanos, OriginId};
 use crate::source::RunColumns;
 
 /// What selection looks at.
@@ -30,6 +32,10 @@ pub struct Container {
     env: Vec<(String, String)>,
     /// It has a TTY: one stream, without frames.
     pub terminal: bool,
+    /// The engine removes it, and its log, when it ends.
+    pub auto_remove: bool,
+    /// Where its log lies in the engine's data folder, as one JSON value a line; known once it was started.
+    pub log_path: Option<PathBuf>,
     pub life: Life,
 }
 
@@ -39,7 +45,27 @@ pub struct Life {
     pub running: bool,
     /// The engine's words for the start of the present or last run.
     pub started_at: String,
+    /// How that run ended; `None` while it goes on, or where there was none.
+    pub exit: Option<Exit>,
 }
+
+/// How a run of a container ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// The engine's words for its start; empty where that is unknown.
+    pub started_at: String,
+    /// When it ended; `None` where the engine's words cannot be read.
+    pub ended: Option<Nanos>,
+    /// `None` where the engine did not say.
+    pub code: Option<i64>,
+    pub oom_killed: bool,
+}
+
+/// The engine's words for the time of what has not happened begin so.
+const NEVER: &str = "0001-01-01";
+
+/// Log driver whose files are one JSON value a line.
+const JSON_FILE: &str = "json-file";
 
 fn bare_name(name: &str) -> String {
     name.strip_prefix('/').unwrap_or(name).to_owned()
@@ -97,18 +123,39 @@ impl Candidate {
 impl Life {
     /// Out of the answer to inspect. A container between two runs of its restart policy counts as running.
     pub fn of_inspect(inspected: &ContainerInspectResponse) -> Life {
-        let state = inspected.state.as_ref();
-        Life {
-            running: state.is_some_and(|state| state.running == Some(true) || state.restarting == Some(true)),
-            started_at: state.and_then(|state| state.started_at.as_ref()).map(ToString::to_string).unwrap_or_default(),
-        }
+        let Some(state) = inspected.state.as_ref() else { return Life::default() };
+        let started_at = state.started_at.as_ref().map(ToString::to_string).unwrap_or_default();
+        let running = state.running == Some(true) || state.restarting == Some(true);
+        let exit = Exit {
+            started_at: started_at.clone(),
+            ended: state.finished_at.as_ref().and_then(|at| timestamp::parse_alone(&at.to_string())),
+            code: state.exit_code,
+            oom_killed: state.oom_killed.unwrap_or(false),
+        };
+        let has_run = !started_at.is_empty() && !started_at.starts_with(NEVER);
+        Life { running, exit: (!running && has_run).then_some(exit), started_at }
     }
+
+    /// Whether it was never started.
+    pub fn is_unborn(&self) -> bool {
+        self.started_at.starts_with(NEVER)
+    }
+}
+
+/// Where the log lies in the engine's data folder, as one JSON value a line.
+pub fn log_path(inspected: &ContainerInspectResponse) -> Option<PathBuf> {
+    let config = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref());
+    let is_json_file = config.and_then(|log| log.typ.as_deref()).is_none_or(|driver| driver == JSON_FILE);
+    let path = inspected.log_path.as_deref().filter(|path| is_json_file && !path.is_empty());
+    path.map(PathBuf::from)
 }
 
 impl Container {
     /// Out of the answer to inspect.
     pub fn of_inspect(id: &str, inspected: ContainerInspectResponse) -> Container {
         let life = Life::of_inspect(&inspected);
+        let log_path = log_path(&inspected);
+        let host = inspected.host_config.unwrap_or_default();
         let config = inspected.config.unwrap_or_default();
         let env = config.env.unwrap_or_default();
         let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -121,8 +168,15 @@ impl Container {
             },
             env: env.iter().filter_map(pair).collect(),
             terminal: config.tty.unwrap_or(false),
+            auto_remove: host.auto_remove.unwrap_or(false),
+            log_path,
             life,
         }
+    }
+
+    /// One of which no more is known than a list or an event says.
+    pub fn of_candidate(candidate: Candidate) -> Container {
+        Container { candidate, ..Container::default() }
     }
 
     fn column(&self, from: &ColumnFrom) -> String {
@@ -135,14 +189,22 @@ impl Container {
     }
 
     /// The constant columns of one of its streams: the source's own, then those of `[run]`, then where it comes from.
-    pub fn constants(&self, options: &Options, run: &RunColumns, stream: Stream, origin: OriginId) -> Constants {
+    ///
+    /// `stream`: `None` for what is said of the container itself.
+    pub fn constants(
+        &self,
+        options: &Options,
+        run: &RunColumns,
+        stream: Option<Stream>,
+        origin: OriginId,
+    ) -> Constants {
         let own = options.columns.iter().map(|(name, from)| (name.clone(), bounded(name, self.column(from))));
         let place = [
             ("Source", options.name.to_string()),
             ("Container", self.candidate.name.clone()),
             ("ContainerID", self.candidate.id.clone()),
             ("Image", self.candidate.image.clone()),
-            ("Stream", stream.name().to_owned()),
+            ("Stream", stream.map(Stream::name).unwrap_or_default().to_owned()),
             ("Origin", origin.to_string()),
         ];
         let place = place.into_iter().map(|(name, value)| (name.to_owned(), value));
@@ -173,8 +235,12 @@ pub struct Descriptor {
     /// Name of the source.
     pub source: String,
     pub container: String,
-    pub stream: Stream,
+    /// `None`: what is said of the container itself.
+    pub stream: Option<Stream>,
 }
+
+/// Stands in a descriptor for the container itself.
+const ITSELF: &str = "container";
 
 /// First byte sequence of every descriptor of this source; the digit is its version.
 const MAGIC: &[u8] = b"docker1\0";
@@ -182,7 +248,8 @@ const MAGIC: &[u8] = b"docker1\0";
 impl Descriptor {
     /// `docker1`, source, container id and stream, separated by NUL.
     pub fn encode(&self) -> Vec<u8> {
-        let fields = [self.source.as_bytes(), self.container.as_bytes(), self.stream.name().as_bytes()];
+        let fields =
+            [self.source.as_bytes(), self.container.as_bytes(), self.stream.map_or(ITSELF, Stream::name).as_bytes()];
         [MAGIC, &fields.join(&0)].concat()
     }
 
@@ -190,8 +257,9 @@ impl Descriptor {
     pub fn decode(bytes: &[u8]) -> Option<Descriptor> {
         let mut fields = std::str::from_utf8(bytes.strip_prefix(MAGIC)?).ok()?.rsplitn(3, '\0');
         let stream = match fields.next()? {
-            "stdout" => Stream::Stdout,
-            "stderr" => Stream::Stderr,
+            "stdout" => Some(Stream::Stdout),
+            "stderr" => Some(Stream::Stderr),
+            ITSELF => None,
             _ => return None,
         };
         let container = fields.next()?.to_owned();

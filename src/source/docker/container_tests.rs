@@ -86,7 +86,7 @@ fn columns_are_taken_from_labels_and_environment_before_those_of_the_run() {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let run = RunColumns(vec![pair("RunID", "of the run"), pair("Benchmark", "swe"), pair("VMName", "vm-7")]);
     let origin = OriginId([7; 16]);
-    let constants = container().constants(&options, &run, Stream::Stderr, origin);
+    let constants = container().constants(&options, &run, Some(Stream::Stderr), origin);
     let origin = origin.to_string();
     let expected = [
         ("TaskID", "17"),
@@ -102,7 +102,7 @@ fn columns_are_taken_from_labels_and_environment_before_those_of_the_run() {
     ];
     assert_eq!(constants.iter().collect::<Vec<_>>(), expected);
     assert_eq!(container().logger(), "docker.task-17");
-    assert_eq!(container().life, Life { running: true, started_at: "2026-11-20T23:24:43.1Z".into() });
+    assert_eq!(container().life, Life { running: true, started_at: "2026-11-20T23:24:43.1Z".into(), exit: None });
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_list_names_containers_without_slash_and_without_links() {
 #[test]
 fn descriptors_name_source_container_and_stream() {
     for source in ["containers", "", "with\0nul"] {
-        let descriptor = Descriptor { source: source.into(), container: "ab12".into(), stream: Stream::Stderr };
+        let descriptor = Descriptor { source: source.into(), container: "ab12".into(), stream: Some(Stream::Stderr) };
         assert_eq!(Descriptor::decode(&descriptor.encode()), Some(descriptor));
     }
     for other in

@@ -1,26 +1,28 @@
 //! Which containers are read: finds them by events and lists, keeps one task for each, hands controls to the tasks. Reads no
 //! log itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::pending;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bollard::models::EventMessage;
+use bollard::models::{ContainerSummaryStateEnum, EventMessage};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 
-use super::container::{Candidate, Container, Descriptor, Own};
+use super::container::{Candidate, Descriptor, Exit, Own};
 use super::engine::{self, Engine, EngineError, Streamed};
+use super::opening::{self, Ending, Found};
 use super::position::Position;
-use super::reader::{ENGINE_WAIT, PAUSE_MAX, Reader};
+use super::reader::{ENGINE_WAIT, PAUSE_MAX};
+use super::seen::Seen;
 use super::signal::{Left, Signal, Target};
 use super::stats::{Gap, GapReason};
-use super::stream::Begin;
 use super::{CONTAINERS_MAX, Error, FOLLOWS_MAX, READINGS_MAX, Setup, Shared};
 use crate::buffer::LiveOrigin;
 use crate::record::{Nanos, time};
@@ -49,7 +51,7 @@ enum Known {
 }
 
 /// Result of a container's task, with the container's id.
-type Ended = (String, Result<(), Error>);
+type Ended = (String, Result<Ending, Error>);
 
 struct Containers {
     shared: Arc<Shared>,
@@ -61,7 +63,13 @@ struct Containers {
     tasks: JoinSet<Ended>,
     task_of: HashMap<Id, String>,
     engine: Option<Engine>,
+    /// The engine's data folder, where it can be read.
+    data_folder: Option<PathBuf>,
+    /// Containers of which a process was killed for want of memory in the present run.
+    oom_killed: HashSet<String>,
     events: Option<Streamed<EventMessage>>,
+    /// When events were last subscribed to or came, by our clock.
+    heard: Option<Nanos>,
     /// When an absent engine is asked again, and the pause after that.
     retry: Instant,
     pause: Duration,
@@ -75,12 +83,13 @@ struct Containers {
 
 /// See [`super::run`].
 pub(super) async fn run(setup: Setup) -> Result<(), Error> {
-    let Setup { options, run, appender, live, mut control, stats } = setup;
+    let Setup { options, run, appender, live, mut control, stats, memory } = setup;
     let env = std::env::var("DOCKER_HOST").ok();
     let address = engine::address(&options.host, env.as_deref())?;
     let ingest = Arc::new(options.ingest.clone());
     let (follows, readings) = (Semaphore::new(FOLLOWS_MAX), Semaphore::new(READINGS_MAX));
-    let shared = Arc::new(Shared { options, ingest, run, appender, stats, follows, readings });
+    let seen = Mutex::new(Seen::load(memory));
+    let shared = Arc::new(Shared { options, ingest, run, appender, stats, follows, readings, seen });
     let mut by_container: HashMap<String, Vec<LiveOrigin>> = HashMap::new();
     for origin in live {
         if let Some(descriptor) = Descriptor::decode(&origin.info.descriptor) {
@@ -96,7 +105,10 @@ pub(super) async fn run(setup: Setup) -> Result<(), Error> {
         tasks: JoinSet::new(),
         task_of: HashMap::new(),
         engine: None,
+        data_folder: None,
+        oom_killed: HashSet::new(),
         events: None,
+        heard: None,
         retry: Instant::now(),
         pause: CONNECT_PAUSE_FIRST,
         subscribed: Instant::now(),
@@ -131,7 +143,10 @@ impl Containers {
                     }
                 },
                 event = next_event(&mut self.events) => match event {
-                    Ok(event) => self.on_event(event).await?,
+                    Ok(event) => {
+                        self.heard = Some(time::now());
+                        self.on_event(event);
+                    }
                     Err(error) => self.on_events_end(&error),
                 },
                 () = sleep_until(self.retry), if self.events.is_none() => self.connect().await?,
@@ -164,7 +179,15 @@ impl Containers {
             None => Engine::new(&self.address)?,
         };
         let version = engine.version().await?;
-        self.events = Some(engine.events(time::now() - EVENTS_OVERLAP_NANOS));
+        self.data_folder = data_folder(&engine).await?;
+        let now = time::now();
+        let from = match self.heard {
+            // What it says of the moments before comes twice, not never.
+            Some(heard) => heard.min(now) - EVENTS_OVERLAP_NANOS,
+            None => self.shared.seen().since().map_or(now, |since| since.min(now)),
+        };
+        self.events = Some(engine.events(from));
+        self.heard = Some(now);
         self.engine = Some(engine);
         Ok(version)
     }
@@ -192,7 +215,7 @@ impl Containers {
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
-    /// Compares what the engine has with what is known, and has every task look after its container.
+    /// Compares what the engine has with what is known, has every task look after its container.
     async fn reconcile(&mut self) -> Result<(), Error> {
         let Some(engine) = self.engine.clone() else { return Ok(()) };
         let listed = match engine.list().await {
@@ -202,139 +225,98 @@ impl Containers {
                 return Ok(());
             }
         };
-        let listed: Vec<Candidate> = listed.into_iter().filter_map(Candidate::of_summary).collect();
-        self.known
-            .retain(|id, known| matches!(known, Known::Read(_)) || listed.iter().any(|candidate| candidate.id == *id));
+        self.shared.seen().note(time::now());
+        let listed: Vec<(Candidate, bool)> = listed
+            .into_iter()
+            .filter_map(|summary| {
+                let is_new = summary.state == Some(ContainerSummaryStateEnum::CREATED);
+                Some((Candidate::of_summary(summary)?, is_new))
+            })
+            .collect();
+        self.known.retain(|id, known| matches!(known, Known::Read(_)) || listed.iter().any(|(one, _)| one.id == *id));
         for known in self.known.values() {
             hint(known, Signal::Look);
         }
-        for candidate in listed {
-            self.ensure(candidate).await?;
+        for (candidate, is_new) in listed {
+            self.ensure(candidate, is_new);
         }
         self.end_unlisted(&engine).await
     }
 
     /// Ends the origins of earlier runs whose container the engine no longer has, or that is no longer selected.
     async fn end_unlisted(&mut self, engine: &Engine) -> Result<(), Error> {
-        for (id, mut origins) in std::mem::take(&mut self.live) {
-            if !matches!(self.known.get(&id), Some(Known::Left)) {
-                match engine.inspect(&id).await {
-                    Ok(None) => self.note_gone(&id, &mut origins),
-                    Ok(Some(_)) | Err(_) => {
-                        self.live.insert(id, origins);
-                        continue;
-                    }
-                }
+        for (id, origins) in std::mem::take(&mut self.live) {
+            if matches!(self.known.get(&id), Some(Known::Left)) {
+                opening::end(&self.shared, origins).await?;
+                continue;
             }
-            for origin in origins.into_iter().filter(|origin| !origin.ended) {
-                let position = Position::decode(&origin.position).unwrap_or_default();
-                let last = Begin { info: origin.info, position, counters: origin.counters };
-                self.shared.appender.append(last.section(true)).await.map_err(|_| Error::BufferClosed)?;
+            match engine.inspect(&id).await {
+                Ok(None) => opening::gone(&self.shared, &id, origins).await?,
+                Ok(Some(_)) | Err(_) => drop(self.live.insert(id, origins)),
             }
         }
         Ok(())
     }
 
-    fn note_gone(&self, id: &str, origins: &mut [LiveOrigin]) {
-        for origin in origins.iter_mut().filter(|origin| !origin.ended) {
-            let position = Position::decode(&origin.position).unwrap_or_default();
-            if position.at_end {
-                continue;
-            }
-            let after = position.anchor.map(|anchor| anchor.time);
-            let stream = Descriptor::decode(&origin.info.descriptor).map(|descriptor| descriptor.stream);
-            tracing::warn!(
-                id,
-                stream = stream.map(super::Stream::name),
-                after = after.map(time::rfc3339),
-                "the container was removed while nobody listened: lines may be missing"
-            );
-            origin.counters.count_gap(GapReason::Gone.kind(), 0);
-            let gap = Gap { container: id.to_owned(), name: String::new(), stream, reason: GapReason::Gone, after };
-            self.shared.stats.add_gap(gap);
-        }
-    }
-
-    /// Makes sure that a container is read where it is selected.
-    async fn ensure(&mut self, candidate: Candidate) -> Result<(), Error> {
+    /// Makes sure that a container is read where it is selected; `is_new`: it was created, and perhaps not started yet.
+    fn ensure(&mut self, candidate: Candidate, is_new: bool) {
         if self.known.contains_key(&candidate.id) {
-            return Ok(());
+            return;
         }
-        let Some(engine) = self.engine.clone() else { return Ok(()) };
-        if self.own.is(&candidate.id) {
-            self.known.insert(candidate.id, Known::Left);
-            return Ok(());
+        let Some(engine) = self.engine.clone() else { return };
+        let id = candidate.id.clone();
+        if self.own.is(&id) {
+            self.known.insert(id, Known::Left);
+            return;
         }
         if self.tasks.len() >= CONTAINERS_MAX {
             if !std::mem::replace(&mut self.told_full, true) {
                 tracing::warn!(most = CONTAINERS_MAX, "too many containers: further ones wait until one is removed");
             }
-            return Ok(());
-        }
-        // The list and the events may name the image by its id; what it was asked for stands here only.
-        let container = match engine.inspect(&candidate.id).await {
-            Ok(Some(inspected)) => Container::of_inspect(&candidate.id, inspected),
-            Ok(None) => {
-                self.note_missed(&candidate);
-                return Ok(());
-            }
-            Err(error) => {
-                tracing::debug!(id = candidate.id, %error, "container could not be inspected");
-                return Ok(());
-            }
-        };
-        if !container.candidate.is_selected(&self.shared.options) {
-            self.known.insert(candidate.id, Known::Left);
-            return Ok(());
-        }
-        self.spawn(engine, container)
-    }
-
-    fn spawn(&mut self, engine: Engine, container: Container) -> Result<(), Error> {
-        let id = container.candidate.id.clone();
-        let live = self.live.remove(&id).unwrap_or_default();
-        let (sender, signals) = mpsc::channel(SIGNALS_MAX);
-        let reader = Reader::new(Arc::clone(&self.shared), engine, container, live, signals)?;
-        let task_id = id.clone();
-        let task = self.tasks.spawn(async move { (task_id, reader.run().await) });
-        self.task_of.insert(task.id(), id.clone());
-        self.known.insert(id, Known::Read(sender));
-        Ok(())
-    }
-
-    /// A container that was gone before it could be asked about.
-    fn note_missed(&self, candidate: &Candidate) {
-        let before = self.live.contains_key(&candidate.id);
-        if before || !candidate.is_selected(&self.shared.options) {
             return;
         }
-        tracing::warn!(
-            container = candidate.name,
-            id = candidate.id,
-            "the container was removed before it could be read: its lines are missing"
-        );
-        let (container, name) = (candidate.id.clone(), candidate.name.clone());
-        let gap = Gap { container, name, stream: None, reason: GapReason::Gone, after: None };
-        self.shared.stats.add_gap(gap);
-        self.shared.stats.add_missed();
+        let live = self.live.remove(&id).unwrap_or_default();
+        let (sender, signals) = mpsc::channel(SIGNALS_MAX);
+        let found = Found { candidate, is_new, data_folder: self.data_folder.clone(), live };
+        let (shared, task_id) = (Arc::clone(&self.shared), id.clone());
+        let task = self.tasks.spawn(async move { (task_id, opening::read(shared, engine, found, signals).await) });
+        self.task_of.insert(task.id(), id.clone());
+        self.known.insert(id, Known::Read(sender));
     }
 
-    async fn on_event(&mut self, event: EventMessage) -> Result<(), Error> {
-        let Some(actor) = event.actor else { return Ok(()) };
-        let Some(id) = actor.id else { return Ok(()) };
+    fn on_event(&mut self, event: EventMessage) {
+        let Some(actor) = event.actor else { return };
+        let Some(id) = actor.id else { return };
+        let (attributes, ended) = (actor.attributes.unwrap_or_default(), event.time_nano);
         let signal = match event.action.as_deref() {
-            Some("create" | "start") => {
-                let candidate = Candidate::of_event(id.clone(), actor.attributes.unwrap_or_default());
-                self.ensure(candidate).await?;
+            _ if self.shared.seen().is_accounted(&id) => return,
+            Some(action @ ("create" | "start")) => {
+                self.ensure(Candidate::of_event(id.clone(), attributes), action == "create");
                 Signal::Started
             }
-            Some("die" | "died") => Signal::Died,
-            _ => Signal::Look,
+            Some("oom") => {
+                self.oom_killed.insert(id);
+                return;
+            }
+            Some("die" | "died") => {
+                let exit = Exit {
+                    started_at: String::new(),
+                    ended,
+                    code: attributes.get("exitCode").and_then(|code| code.parse().ok()),
+                    oom_killed: self.oom_killed.remove(&id),
+                };
+                // One that was never heard of may have come and gone while nobody listened.
+                self.ensure(Candidate::of_event(id.clone(), attributes), false);
+                Signal::Died(exit)
+            }
+            _ => {
+                self.ensure(Candidate::of_event(id.clone(), attributes), false);
+                Signal::Look
+            }
         };
         if let Some(known) = self.known.get(&id) {
             hint(known, signal);
         }
-        Ok(())
     }
 
     fn on_task_end(&mut self, ended: Result<(Id, Ended), JoinError>) -> Result<(), Error> {
@@ -343,7 +325,10 @@ impl Containers {
                 self.task_of.remove(&task);
                 self.known.remove(&id);
                 self.told_full = false;
-                result
+                if let Ending::NotSelected = result? {
+                    self.known.insert(id, Known::Left);
+                }
+                Ok(())
             }
             Err(error) => {
                 // Never expected. What it had taken up stands in the log, which only a new start can tell: so this ends.
@@ -428,5 +413,38 @@ async fn next_event(events: &mut Option<Streamed<EventMessage>>) -> Result<Event
             Some(event) => event,
             None => Err(EngineError::Unreachable("the engine ended its events".to_owned())),
         },
+    }
+}
+
+/// Notes that lines of a container may be missing that was removed while nobody listened.
+pub(super) fn note_gone(shared: &Shared, id: &str, origins: &mut [LiveOrigin]) {
+    for origin in origins.iter_mut().filter(|origin| !origin.ended) {
+        let position = Position::decode(&origin.position).unwrap_or_default();
+        if position.at_end {
+            continue;
+        }
+        let after = position.anchor.map(|anchor| anchor.time);
+        let stream = Descriptor::decode(&origin.info.descriptor).and_then(|descriptor| descriptor.stream);
+        tracing::warn!(
+            id,
+            stream = stream.map(super::Stream::name),
+            after = after.map(time::rfc3339),
+            "the container was removed while nobody listened: lines may be missing"
+        );
+        origin.counters.count_gap(GapReason::Gone.kind(), 0);
+        let gap = Gap { container: id.to_owned(), name: String::new(), stream, reason: GapReason::Gone, after };
+        shared.stats.add_gap(gap);
+    }
+}
+
+/// The engine's data folder, where it is ours to read. An engine behind a proxy may not say.
+async fn data_folder(engine: &Engine) -> Result<Option<PathBuf>, EngineError> {
+    if !engine.is_local() {
+        return Ok(None);
+    }
+    match engine.data_folder().await {
+        Ok(folder) => Ok(folder.filter(|folder| std::fs::read_dir(folder.join("containers")).is_ok())),
+        Err(EngineError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }

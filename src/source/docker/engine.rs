@@ -1,4 +1,5 @@
-//! Calls to the engine: version, list, inspect, events and the raw log stream, by bollard. Nothing here retries or waits.
+//! Calls to the engine: version, list, inspect, events, the raw log stream and attach, by bollard. Nothing here retries or
+//! waits.
 //!
 //! bollard's own `logs` is not used: it takes `since` in whole seconds, reads a terminal's bytes 0 to 2 as frame headers
 //! and hides the engine's in-stream errors among the text. [`super::frame`] decodes instead.
@@ -6,17 +7,22 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::container::LogOutput;
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage};
-use bollard::query_parameters::{EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use thiserror::Error;
 
+use super::frame;
 use super::options::Host;
 use super::timestamp;
 use crate::record::Nanos;
@@ -30,7 +36,7 @@ const FOLLOW_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
 
 /// What happens to containers and is of interest; Podman says `died` and `remove`.
-const ACTIONS: [&str; 6] = ["create", "start", "die", "died", "destroy", "remove"];
+const ACTIONS: [&str; 7] = ["create", "start", "oom", "die", "died", "destroy", "remove"];
 
 /// A call that gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -116,6 +122,20 @@ impl Engine {
         }
     }
 
+    /// Whether the engine runs on this machine: its files and its clock are ours.
+    pub fn is_local(&self) -> bool {
+        self.address.starts_with("unix://")
+    }
+
+    /// The folder in which the engine keeps its data, as it names it; `None` where it does not say.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn data_folder(&self) -> Result<Option<PathBuf>, EngineError> {
+        let info = self.docker.info().await.map_err(|error| failure(&self.address, error))?;
+        Ok(info.docker_root_dir.filter(|folder| !folder.is_empty()).map(PathBuf::from))
+    }
+
     /// What happens to containers, from `since` on without an end.
     pub fn events(&self, since: Nanos) -> Streamed<EventMessage> {
         let filters = HashMap::from([("type", vec!["container"]), ("event", ACTIONS.to_vec())]);
@@ -147,6 +167,32 @@ impl Engine {
         });
         let address = Arc::clone(&self.address);
         Box::pin(docker.export_container(id).map(move |chunk| chunk.map_err(|error| failure(&address, error))))
+    }
+}
+
+impl Engine {
+    /// What a container without a terminal prints from now on, as it comes: pieces of a stream, no lines and no times. Given
+    /// once the engine has joined us to it; a container that is not started yet is joined from its first byte on.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn attach(&self, id: &str) -> Result<Streamed<(frame::Stream, Bytes)>, EngineError> {
+        let options = AttachContainerOptionsBuilder::default().stdout(true).stderr(true).stream(true).build();
+        let attached = self.docker.attach_container(id, Some(options)).await;
+        let attached = attached.map_err(|error| failure(&self.address, error))?;
+        let address = Arc::clone(&self.address);
+        Ok(Box::pin(attached.output.filter_map(move |piece| {
+            let piece = match piece {
+                Ok(LogOutput::StdOut { message }) => Some(Ok((frame::Stream::Stdout, message))),
+                Ok(LogOutput::StdErr { message }) => Some(Ok((frame::Stream::Stderr, message))),
+                Ok(LogOutput::StdIn { .. }) => None,
+                Ok(LogOutput::Console { .. }) => {
+                    Some(Err(EngineError::Unreachable("the attached stream has no frames".to_owned())))
+                }
+                Err(error) => Some(Err(failure(&address, error))),
+            };
+            std::future::ready(piece)
+        })))
     }
 }
 

@@ -1,31 +1,41 @@
 //! The Docker source: every line of every selected container, by the engine's API. Reads logs, changes nothing.
 //!
 //! ```text
-//! containers   events, list, reconcile ─▶ one task a container (reader) ─▶ raw log stream (engine)
-//! reader       follow, read to the end after the exit, idle, gone        ─▶ entries (frame, timestamp)
-//! tracks       stdout and stderr: one origin each (stream, position)     ─▶ ingest ─▶ buffer
+//! containers   events, list, reconcile ─▶ one task a container (opening, reader) ─▶ raw log stream (engine)
+//! reader       follow, read to the end after the exit, idle, gone               ─▶ entries (frame, timestamp)
+//! attached     a container with --rm, since before its start                    ─▶ pieces of a stream
+//! held         the engine's own file of its log                                 ─▶ entries
+//! tracks       stdout and stderr: one origin each (stream, position)            ─▶ ingest ─▶ buffer
+//! chronicle    exits, and what was missed: one origin a container               ─▶ ingest ─▶ buffer
 //! ```
 //!
 //! - **Events are hints.** Every task looks for itself what its container does; a list from time to time finds what the
 //!   events did not say (their ring holds 256, and is empty after a restart of the engine).
 //! - **One way of reading is the truth for a container at any time**: `logs` with timestamps, from a position on. Whatever
 //!   ends a stream (an exit, a restart, a proxy, a full buffer), the next reading goes on by position, see
-//!   [`position`].
+//!   [`position`]. A container that its engine removes when it ends is attached to before its start instead
+//!   ([`opening`]); the handover from there to its log, or to the file of its log that is held open, counts lines. They
+//!   never run side by side.
 //! - **Reading never waits on a sink.** Where the buffer is full the stream is let go and asked for again later: a client
 //!   that stays attached and does not read makes the engine skip lines.
 //! - **A drain's target** is what the log holds when it is asked for: each container is read to its end without follow,
 //!   by a request that begins after the drain does.
 
+mod attached;
+mod chronicle;
 mod container;
 mod containers;
 mod engine;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod held;
+mod opening;
 pub mod options;
 pub mod position;
 mod reader;
 mod reading;
+mod seen;
 mod signal;
 mod stats;
 mod stream;
@@ -35,7 +45,8 @@ mod timestamp;
 mod tracks;
 
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
@@ -45,6 +56,8 @@ pub use frame::{Damage, Decoder, ENTRY_MAX_BYTES, Entry, Stream};
 pub use options::{ColumnFrom, Host, Options, Select};
 pub use stats::{GAPS_MAX, Gap, GapReason, Stats};
 pub use timestamp::parse as parse_timestamp;
+
+use seen::Seen;
 
 use crate::buffer::{Appender, LiveOrigin};
 use crate::ingest;
@@ -68,6 +81,8 @@ pub struct Setup {
     pub live: Vec<LiveOrigin>,
     pub control: mpsc::Receiver<Control>,
     pub stats: Arc<Stats>,
+    /// Where it is noted which containers are accounted for, in a folder that is there; `None`: nowhere.
+    pub memory: Option<PathBuf>,
 }
 
 /// Why the source ended on its own.
@@ -92,6 +107,13 @@ struct Shared {
     stats: Arc<Stats>,
     follows: Semaphore,
     readings: Semaphore,
+    seen: Mutex<Seen>,
+}
+
+impl Shared {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Whether a Docker source wrote this descriptor of an origin.

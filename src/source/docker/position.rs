@@ -9,6 +9,10 @@
 //! **Invariant: an entry is skipped only where the anchor proves that it was taken up.** An anchor that does not come
 //! before a later time than any seen means that the engine has thrown lines away: a gap, and a new origin.
 //!
+//! What came by an attached stream has no engine's times: its anchor is **counted**, by whole lines since the container's
+//! first, and a reading of the log goes through as many lines of the stream from its start. An entry of the log that is
+//! later than the anchor before its line was counted means that the engine has thrown lines away.
+//!
 //! Both streams of a container come in one reading, from the earlier of both needs. A stream that printed something
 //! once and then nothing would make every reading begin there; so each position also says how far the **other** stream
 //! was when nothing of it was held back ([`Position::beside`]). Where it still is, nothing of it can stand in the log
@@ -30,13 +34,45 @@ pub struct Anchor {
     pub time: Nanos,
     /// Latest time of the stream up to here; later than `time` only after the clock was set back.
     pub latest: Nanos,
-    /// Of the entry's payload; of the last piece, where the engine cut the line.
+    /// Of the entry's payload; of the last piece, where the engine cut the line. Counted: see [`LineEnd`]; 0: unknown.
     pub hash: u64,
     /// The entry is the n-th of its time in this stream, counted from 1. 0: there is no such entry, the stream begins
-    /// with the first one later than `time` (after a gap).
+    /// with the first one later than `time` (after a gap). Counted: the n-th line of the stream.
     pub nth: u64,
     /// Stream offset behind it.
     pub end: u64,
+    /// `time` is that of its arrival, and it is known by its number.
+    pub counted: bool,
+}
+
+/// The end of a line by which it is known again, however it came: as the engine cut and wrote it, or by attach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LineEnd(Vec<u8>);
+
+/// Bytes at the end of a line that its hash covers.
+const LINE_END_BYTES: usize = 256;
+
+impl LineEnd {
+    /// Takes the next piece of the line.
+    pub fn push(&mut self, piece: &[u8]) {
+        // Each replaced byte is three: that many bytes of the end are enough.
+        let end = &piece[piece.len().saturating_sub(2 * LINE_END_BYTES)..];
+        for chunk in end.utf8_chunks() {
+            self.0.extend_from_slice(chunk.valid().as_bytes());
+            // As the engine writes bytes that are no UTF-8 into its log: each by itself.
+            self.0.extend(chunk.invalid().iter().flat_map(|_| "\u{fffd}".as_bytes()));
+        }
+        let over = self.0.len().saturating_sub(4 * LINE_END_BYTES);
+        self.0.drain(..over);
+    }
+
+    /// The hash of the line, which is whole; the next one begins.
+    pub fn take(&mut self) -> u64 {
+        let end = &self.0[self.0.len().saturating_sub(LINE_END_BYTES)..];
+        let found = hash(end).max(1);
+        self.0.clear();
+        found
+    }
 }
 
 /// Place in one stream: what was consumed by ingest. The container is named by the origin's descriptor.
@@ -58,6 +94,7 @@ const VERSION: u8 = 1;
 const FLAG_AT_END: u8 = 1;
 const FLAG_ANCHOR: u8 = 2;
 const FLAG_BESIDE: u8 = 4;
+const FLAG_COUNTED: u8 = 8;
 
 impl Position {
     /// Version, flags, then the numbers that the flags announce, little endian.
@@ -68,7 +105,8 @@ impl Position {
         out.push(
             flag(self.at_end, FLAG_AT_END)
                 | flag(self.anchor.is_some(), FLAG_ANCHOR)
-                | flag(self.beside.is_some(), FLAG_BESIDE),
+                | flag(self.beside.is_some(), FLAG_BESIDE)
+                | flag(self.anchor.is_some_and(|anchor| anchor.counted), FLAG_COUNTED),
         );
         out.extend_from_slice(&self.lines.to_le_bytes());
         out.extend_from_slice(&self.bytes.to_le_bytes());
@@ -88,7 +126,7 @@ impl Position {
     /// The position that [`Self::encode`] wrote; `None` for anything else.
     pub fn decode(bytes: &[u8]) -> Option<Position> {
         let (&[version, flags], mut rest) = bytes.split_first_chunk::<2>()?;
-        if version != VERSION || flags & !(FLAG_AT_END | FLAG_ANCHOR | FLAG_BESIDE) != 0 {
+        if version != VERSION || flags & !(FLAG_AT_END | FLAG_ANCHOR | FLAG_BESIDE | FLAG_COUNTED) != 0 {
             return None;
         }
         let mut word = || -> Option<[u8; 8]> {
@@ -106,7 +144,10 @@ impl Position {
                 hash: u64::from_le_bytes(word()?),
                 nth: u64::from_le_bytes(word()?),
                 end: u64::from_le_bytes(word()?),
+                counted: flags & FLAG_COUNTED != 0,
             });
+        } else if flags & FLAG_COUNTED != 0 {
+            return None;
         }
         let beside = if flags & FLAG_BESIDE != 0 { Some(u64::from_le_bytes(word()?)) } else { None };
         let sound = anchor.is_none_or(|anchor| anchor.end <= bytes);
@@ -123,7 +164,7 @@ impl Position {
     /// later than all that was seen.
     pub fn after_gap(&self) -> Position {
         let latest = self.anchor.map_or(Nanos::MIN, |anchor| anchor.latest);
-        let boundary = Anchor { time: latest, latest, hash: 0, nth: 0, end: self.bytes };
+        let boundary = Anchor { time: latest, latest, hash: 0, nth: 0, end: self.bytes, counted: false };
         Position { anchor: Some(boundary), beside: None, at_end: false, ..*self }
     }
 }
@@ -134,6 +175,9 @@ impl Position {
 /// engine leave out what was written since.
 pub fn since(stdout: Option<&Position>, stderr: Option<&Position>, now: Nanos) -> Option<Nanos> {
     let both = [stdout, stderr];
+    if both.iter().flatten().filter_map(|position| position.anchor).any(|anchor| anchor.counted) {
+        return None;
+    }
     let replay: u64 = both.iter().flatten().map(|position| position.bytes).sum();
     let latest = both.iter().flatten().filter_map(|position| position.anchor).map(|anchor| anchor.latest).max()?;
     if now < latest || replay <= REPLAY_MAX_BYTES {
@@ -160,8 +204,12 @@ fn need(own: Option<&Position>, other: Option<&Position>) -> Option<Nanos> {
 enum Seek {
     /// Up to the anchor, then this many bytes.
     Anchor(Anchor, u64),
+    /// Lines up to this counted anchor, then so many bytes.
+    Lines(Anchor, u64),
     /// This many bytes; 0: nothing.
     Bytes(u64),
+    /// What was taken up is not what the log holds: nothing proves where the next entry belongs.
+    Nowhere,
 }
 
 /// Follows the entries of one stream through one reading.
@@ -170,6 +218,9 @@ pub struct Finder {
     seek: Seek,
     /// Time of the last entry and how many of that time there were.
     run: Option<(Nanos, u64)>,
+    /// Whole lines that were counted, and the end of the one under way.
+    lines: u64,
+    line: LineEnd,
 }
 
 /// What an entry is to the stream.
@@ -188,11 +239,35 @@ impl Finder {
     pub fn new(position: &Position, since: Option<Nanos>) -> Finder {
         let seek = match position.anchor {
             // Where the reading begins later than the anchor, `since` has proven that the stream stood still until then.
+            Some(anchor) if anchor.counted => Seek::Lines(anchor, position.behind_anchor()),
             Some(anchor) if since.is_some_and(|since| since > anchor.time) => Seek::Bytes(0),
             Some(anchor) => Seek::Anchor(anchor, position.behind_anchor()),
             None => Seek::Bytes(position.bytes),
         };
-        Finder { seek, run: None }
+        Finder { seek, run: None, lines: 0, line: LineEnd::default() }
+    }
+
+    /// Whether all that was taken up has been seen.
+    pub fn is_through(&self) -> bool {
+        matches!(self.seek, Seek::Bytes(0))
+    }
+
+    /// The next line of the log, or a piece of it, while lines are counted.
+    fn count(&mut self, anchor: Anchor, behind: u64, time: Nanos, payload: &[u8], nth: u64) -> Found {
+        if time > anchor.latest.saturating_add(DISORDER_MAX_NANOS) {
+            self.seek = Seek::Bytes(0);
+            return Found::Lost { nth };
+        }
+        self.line.push(payload);
+        if payload.ends_with(b"\n") {
+            self.lines += 1;
+            let found = self.line.take();
+            if self.lines == anchor.nth {
+                let same = anchor.hash == 0 || anchor.hash == found;
+                self.seek = if same { Seek::Bytes(behind) } else { Seek::Nowhere };
+            }
+        }
+        Found::Old
     }
 
     /// The next entry of the stream.
@@ -202,6 +277,13 @@ impl Finder {
             _ => 1,
         };
         self.run = Some((time, nth));
+        if let Seek::Lines(anchor, behind) = self.seek {
+            return self.count(anchor, behind, time, payload, nth);
+        }
+        if self.seek == Seek::Nowhere {
+            self.seek = Seek::Bytes(0);
+            return Found::Lost { nth };
+        }
         if let Seek::Anchor(anchor, behind) = self.seek {
             if anchor.nth == 0 && time > anchor.time {
                 self.seek = Seek::Bytes(behind);

@@ -5,7 +5,7 @@ use super::*;
 const S: Nanos = 1_000_000_000;
 
 fn anchor(time: Nanos, nth: u64, text: &str, end: u64) -> Anchor {
-    Anchor { time, latest: time, hash: hash(text.as_bytes()), nth, end }
+    Anchor { time, latest: time, hash: hash(text.as_bytes()), nth, end, counted: false }
 }
 
 fn at(anchor: Anchor, bytes: u64, beside: Option<u64>) -> Position {
@@ -14,7 +14,7 @@ fn at(anchor: Anchor, bytes: u64, beside: Option<u64>) -> Position {
 
 #[test]
 fn a_position_survives_its_bytes_and_nothing_else_is_one() {
-    let anchor = Anchor { time: -5, latest: 7, hash: u64::MAX, nth: 3, end: 40 };
+    let anchor = Anchor { time: -5, latest: 7, hash: u64::MAX, nth: 3, end: 40, counted: false };
     for position in [
         Position::default(),
         Position { at_end: true, bytes: 3, ..Position::default() },

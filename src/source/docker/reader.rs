@@ -4,7 +4,7 @@
 //!            ┌────────── running ──────────┐
 //!            ▼                             │
 //!         follow ──end of stream, error──▶ look ──not running──▶ read to the end ──▶ idle ──started, changed──▶ look
-//!                                           └──no such container──▶ end of the origins
+//!         attached ──the same, no room──▶   └──no such container──▶ the held file, end of the origins
 //! ```
 //!
 //! The end of a stream proves nothing: the engine ends it on an exit, on its own restart, and a proxy when it is quiet for
@@ -12,6 +12,7 @@
 //! does not run has all of its log, an unterminated last line too.
 
 use std::future::pending;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,16 +21,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::container::{Container, Life};
+use super::container::{Container, Exit, Life};
 use super::engine::{Engine, EngineError};
 use super::frame::{Damage, Decoder};
-use super::reading::{ReadEnd, Reading};
+use super::held::{self, Held};
+use super::opening::Attachment;
+use super::reading::{Format, ReadEnd, Reading};
 use super::signal::{Left, Signal, Target};
 use super::stats::{Counted, GapReason};
 use super::tracks::Tracks;
 use super::{Error, Shared};
 use crate::buffer::LiveOrigin;
 use crate::ingest::Flush;
+use crate::record::time;
 
 /// How long after its `die` event the stream of a container may stay open.
 const DIE_GRACE: Duration = Duration::from_secs(15);
@@ -46,7 +50,11 @@ const PERMIT_POLL: Duration = Duration::from_secs(1);
 const ROOM_WAIT: Duration = Duration::from_secs(1);
 
 /// How often a full buffer is looked at again.
-const ROOM_POLL: Duration = Duration::from_millis(50);
+pub(super) const ROOM_POLL: Duration = Duration::from_millis(50);
+
+/// How long the exit of a container that is gone is waited for: the engine says it before it removes the container, but a
+/// machine under load may be late to hear it.
+pub(super) const EXIT_WAIT: Duration = Duration::from_secs(5);
 
 /// After so many refusals in a row the log counts as unreadable until the container's next run.
 const REFUSALS_MAX: u32 = 8;
@@ -56,9 +64,10 @@ pub(super) const ENGINE_WAIT: Duration = Duration::from_secs(10);
 
 /// What to do next.
 #[derive(Debug)]
-enum Next {
+pub(super) enum Next {
     Look,
     Follow,
+    Attached,
     /// Read to the end: the container did not run when the engine was asked.
     Rest(Life),
     Idle(Life),
@@ -69,12 +78,22 @@ enum Next {
 
 /// The task of one container.
 pub(super) struct Reader {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     engine: Engine,
-    id: String,
+    pub(super) id: String,
+    name: String,
     terminal: bool,
-    tracks: Tracks,
-    signals: mpsc::Receiver<Signal>,
+    pub(super) tracks: Tracks,
+    pub(super) signals: mpsc::Receiver<Signal>,
+    /// What it prints comes from here, until that ends or is let go.
+    pub(super) attached: Option<Attachment>,
+    /// The engine's own file of its log, where that is to be had when the engine removes the container.
+    pub(super) held: Option<Held>,
+    log_path: Option<PathBuf>,
+    /// The engine's words for the start of its last run.
+    started_at: String,
+    /// How its run ended, as an event said, until that is recorded.
+    exited: Option<Exit>,
     pause: Duration,
     refusals: u32,
     /// Consumed bytes when the present reading was opened.
@@ -84,7 +103,7 @@ pub(super) struct Reader {
     /// Consumed bytes where the engine's stream was last found damaged.
     damaged_at: Option<u64>,
     /// The end of the log was not reached since the container was last known to run.
-    unread: bool,
+    pub(super) unread: bool,
     /// The gap of a log that cannot be read has been noted.
     unreadable: bool,
 }
@@ -97,15 +116,23 @@ impl Reader {
         live: Vec<LiveOrigin>,
         signals: mpsc::Receiver<Signal>,
     ) -> Result<Reader, Error> {
-        let (id, terminal) = (container.candidate.id.clone(), container.terminal);
+        let (id, name) = (container.candidate.id.clone(), container.candidate.name.clone());
+        let (terminal, log_path) = (container.terminal, container.log_path.clone());
+        let started_at = container.life.started_at.clone();
         let tracks = Tracks::resume(Arc::clone(&shared), container, live)?;
         Ok(Reader {
             shared,
             engine,
             id,
+            name,
             terminal,
             tracks,
             signals,
+            attached: None,
+            held: None,
+            log_path,
+            started_at,
+            exited: None,
             pause: PAUSE_FIRST,
             refusals: 0,
             opened_at: 0,
@@ -124,23 +151,84 @@ impl Reader {
         let shared = Arc::clone(&self.shared);
         let _counted = Counted::new(&shared.stats.containers);
         self.append_all().await?;
-        let mut next = Next::Look;
-        loop {
+        let mut next = if self.attached.is_some() { Next::Attached } else { Next::Look };
+        let ended = loop {
             next = match next {
                 Next::Look => self.look().await?,
                 Next::Follow => self.follow(&shared).await?,
+                Next::Attached => self.follow_attached(&shared).await?,
                 Next::Rest(life) => self.rest(life).await?,
                 Next::Idle(life) => self.idle(life).await?,
-                Next::Gone => {
-                    if self.unread && !self.tracks.are_at_end() && !self.unreadable {
-                        self.tracks.gap(GapReason::Gone);
-                    }
-                    self.tracks.end();
-                    return self.append_all().await;
-                }
-                Next::Stop => return Ok(()),
+                Next::Gone => break self.gone().await,
+                Next::Stop => break Ok(()),
             };
+        };
+        shared.stats.set_running(&self.id, None);
+        ended
+    }
+
+    /// The engine has no such container any more.
+    async fn gone(&mut self) -> Result<(), Error> {
+        self.shared.stats.set_running(&self.id, None);
+        let drains = self.await_exit().await;
+        self.read_held().await?;
+        if self.unread && !self.tracks.are_at_end() && !self.unreadable {
+            self.tracks.gap(GapReason::Gone)?;
         }
+        self.tracks.feed_all(Flush::All);
+        if let Some(exit) = self.exited.take() {
+            self.tracks.exit(&exit)?;
+        }
+        self.shared.seen().account(&self.id, time::now());
+        self.tracks.end();
+        self.append_all().await?;
+        for target in drains {
+            self.answer(target);
+        }
+        Ok(())
+    }
+
+    /// Waits a moment for how the last run ended, where that is not known; drains that were asked for meanwhile.
+    async fn await_exit(&mut self) -> Vec<Target> {
+        let mut drains = Vec::new();
+        let is_over = Life { started_at: self.started_at.clone(), ..Life::default() }.is_unborn();
+        let end = Instant::now() + EXIT_WAIT;
+        while self.exited.is_none() && !is_over && !self.tracks.has_exit(&self.started_at) {
+            match tokio::time::timeout_at(end, self.signals.recv()).await {
+                Ok(Some(Signal::Died(exit))) => self.died(exit),
+                Ok(Some(Signal::Drain(target))) => {
+                    drains.push(target);
+                    break;
+                }
+                Ok(Some(Signal::Started | Signal::Look)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        drains
+    }
+
+    /// Notes how the run ended.
+    pub(super) fn died(&mut self, exit: Exit) {
+        self.exited = Some(Exit { started_at: self.started_at.clone(), ..exit });
+        self.refresh_held();
+    }
+
+    pub(super) fn refresh_held(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.refresh();
+        }
+    }
+
+    /// Reads what the engine wrote to its log file before it removed it.
+    async fn read_held(&mut self) -> Result<(), Error> {
+        let Some(held) = self.held.take().filter(|held| !held.is_empty()) else { return Ok(()) };
+        let unread = self.unread;
+        while let ReadEnd::Full = self.read_file(&held, None).await? {
+            sleep(ROOM_POLL).await;
+        }
+        // A file that was rotated away before it could be held proves nothing.
+        self.unread = unread && (self.unread || !self.tracks.are_through());
+        Ok(())
     }
 
     /// Asks the engine what the container does.
@@ -149,6 +237,10 @@ impl Reader {
             Ok(None) => Ok(Next::Gone),
             Ok(Some(inspected)) => {
                 let life = Life::of_inspect(&inspected);
+                self.started_at.clone_from(&life.started_at);
+                self.log_path = super::container::log_path(&inspected);
+                self.shared.stats.set_running(&self.id, life.running.then_some(self.name.as_str()));
+                self.exited.clone_from(&life.exit);
                 if !life.running {
                     return Ok(Next::Rest(life));
                 }
@@ -159,6 +251,8 @@ impl Reader {
             }
             Err(error) => {
                 tracing::debug!(id = self.id, %error, "container could not be inspected");
+                // What it printed while nobody listened is known when its log is read, not before.
+                self.unread = true;
                 self.back_off(Next::Look).await
             }
         }
@@ -189,9 +283,12 @@ impl Reader {
                         self.drain(target).await?;
                         return Ok(Next::Look);
                     }
-                    Some(Signal::Died) => overdue = Some(Instant::now() + DIE_GRACE),
+                    Some(Signal::Died(exit)) => {
+                        self.died(exit);
+                        overdue = Some(Instant::now() + DIE_GRACE);
+                    }
                     Some(Signal::Started) => overdue = None,
-                    Some(Signal::Look) => {}
+                    Some(Signal::Look) => self.refresh_held(),
                 },
                 bytes = reading.next() => {
                     let absorbed = match bytes {
@@ -229,6 +326,10 @@ impl Reader {
         match self.read_to_end(None).await? {
             ReadEnd::Eof => {
                 self.tracks.rest();
+                if let Some(exit) = &life.exit {
+                    self.tracks.exit(exit)?;
+                }
+                self.exited = None;
                 self.append_all().await?;
                 Ok(Next::Idle(life))
             }
@@ -245,7 +346,7 @@ impl Reader {
                 None => return Ok(Next::Stop),
                 Some(Signal::Drain(target)) => Some(target),
                 Some(Signal::Started) => return Ok(Next::Look),
-                Some(Signal::Died | Signal::Look) => None,
+                Some(Signal::Died(_) | Signal::Look) => None,
             };
             let now = match self.engine.inspect(&self.id).await {
                 Ok(None) => Some(Next::Gone),
@@ -274,7 +375,8 @@ impl Reader {
         let since = self.tracks.since();
         self.opened_at = self.tracks.consumed();
         tracing::debug!(id = self.id, follow, since, "reading the container's log");
-        Reading::new(self.engine.logs(&self.id, since, follow), Decoder::new(self.terminal), since)
+        let format = Format::Engine(Decoder::new(self.terminal));
+        Reading::new(self.engine.logs(&self.id, since, follow), format, since)
     }
 
     /// Takes up the entries that `bytes` make whole; gives the end of the reading where it cannot go on.
@@ -289,7 +391,7 @@ impl Reader {
             match reading.decoder.next_entry() {
                 Ok(Some(entry)) => self.tracks.take(entry)?,
                 Ok(None) => return Ok(None),
-                Err(damage) => return Ok(Some(self.damaged(&damage))),
+                Err(damage) => return Ok(Some(self.damaged(&damage)?)),
             }
         }
     }
@@ -310,7 +412,7 @@ impl Reader {
     }
 
     /// Appends all that was made, however long that takes: no stream is open.
-    async fn append_all(&mut self) -> Result<(), Error> {
+    pub(super) async fn append_all(&mut self) -> Result<(), Error> {
         while self.tracks.has_sections() {
             self.append_next().await?;
         }
@@ -325,13 +427,13 @@ impl Reader {
     }
 
     /// The engine's stream cannot be read on. It is read again by position; the gap is noted once for each place.
-    fn damaged(&mut self, damage: &Damage) -> ReadEnd {
+    fn damaged(&mut self, damage: &Damage) -> Result<ReadEnd, Error> {
         let place = Some(self.tracks.consumed());
         if self.damaged_at != place {
             self.damaged_at = place;
-            self.tracks.gap(GapReason::BrokenOff);
+            self.tracks.gap(GapReason::BrokenOff)?;
         }
-        ReadEnd::Failed(EngineError::Unreachable(damage.to_string()))
+        Ok(ReadEnd::Failed(EngineError::Unreachable(damage.to_string())))
     }
 
     /// Ends a reading: its connection first, then what is to be made of its last bytes.
@@ -366,7 +468,21 @@ impl Reader {
             permit = shared.readings.acquire() => permit,
             () = at(deadline) => return Ok(ReadEnd::Overdue),
         };
-        let mut reading = self.open(false);
+        let reading = self.open(false);
+        self.read(reading, deadline).await
+    }
+
+    /// The same of the engine's own file.
+    async fn read_file(&mut self, held: &Held, deadline: Option<Instant>) -> Result<ReadEnd, Error> {
+        if !self.shared.appender.docker_may_read() {
+            return Ok(ReadEnd::Full);
+        }
+        self.opened_at = self.tracks.consumed();
+        let reading = Reading::new(held.read(), Format::File(held::Decoder::default()), None);
+        self.read(reading, deadline).await
+    }
+
+    async fn read(&mut self, mut reading: Reading, deadline: Option<Instant>) -> Result<ReadEnd, Error> {
         let end = loop {
             tokio::select! {
                 bytes = reading.next() => {
@@ -390,12 +506,19 @@ impl Reader {
 
     /// A drain's part: the log as it is now is its target. A reading without follow that begins after the drain was asked
     /// for has, at its end, every line that the engine had then.
-    async fn drain(&mut self, target: Target) -> Result<(), Error> {
+    pub(super) async fn drain(&mut self, target: Target) -> Result<(), Error> {
         let patience = Instant::now() + ENGINE_WAIT;
         let is_past = |instant: Option<Instant>| instant.is_some_and(|instant| Instant::now() >= instant);
         let mut unchanged = None;
         loop {
-            match self.read_to_end(target.deadline).await? {
+            let mut end = self.read_to_end(target.deadline).await?;
+            if matches!(end, ReadEnd::Failed(EngineError::Unreachable(_)))
+                && let Some(held) = self.log_path.as_deref().and_then(Held::all)
+            {
+                // The engine has stopped before us: its file has what it did not get to send.
+                end = self.read_file(&held, target.deadline).await?;
+            }
+            match end {
                 ReadEnd::Eof => {}
                 ReadEnd::Overdue => {
                     self.tracks.feed_all(Flush::All);
@@ -463,7 +586,7 @@ impl Reader {
         if !self.unreadable {
             self.unreadable = true;
             tracing::warn!(id = self.id, %error, "the engine does not give the container's log");
-            self.tracks.gap(GapReason::Unreadable);
+            self.tracks.gap(GapReason::Unreadable)?;
         }
         self.refusals = 0;
         let life = match self.engine.inspect(&self.id).await {
@@ -482,10 +605,14 @@ impl Reader {
     }
 
     /// Waits, or until something happens to the container.
-    async fn wait(&mut self, pause: Duration, next: Next) -> Result<Next, Error> {
+    pub(super) async fn wait(&mut self, pause: Duration, next: Next) -> Result<Next, Error> {
         let signal = tokio::time::timeout(pause, self.signals.recv()).await;
         match signal {
-            Err(_) | Ok(Some(Signal::Died)) => Ok(next),
+            Err(_) => Ok(next),
+            Ok(Some(Signal::Died(exit))) => {
+                self.died(exit);
+                Ok(next)
+            }
             Ok(None) => Ok(Next::Stop),
             Ok(Some(Signal::Started | Signal::Look)) => Ok(Next::Look),
             Ok(Some(Signal::Drain(target))) => {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::engine::{EngineError, Streamed};
-use super::frame::Decoder;
+use super::frame::{Damage, Decoder, Entry};
+use super::held;
 use crate::record::Nanos;
 
 /// How a reading ended.
@@ -33,10 +34,46 @@ impl fmt::Display for ReadEnd {
     }
 }
 
+/// How the bytes of a reading stand for entries.
+pub(super) enum Format {
+    /// As the engine sends them.
+    Engine(Decoder),
+    /// As the engine writes them to its log file.
+    File(held::Decoder),
+}
+
+impl Format {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Format::Engine(decoder) => decoder.push(bytes),
+            Format::File(decoder) => decoder.push(bytes),
+        }
+    }
+
+    /// The next whole entry; `None` where more bytes are needed.
+    ///
+    /// # Errors
+    /// [`Damage`]: what follows cannot be told apart any more.
+    pub(super) fn next_entry(&mut self) -> Result<Option<Entry<'_>>, Damage> {
+        match self {
+            Format::Engine(decoder) => decoder.next_entry(),
+            Format::File(decoder) => Ok(decoder.next_entry()),
+        }
+    }
+
+    /// After the end of the stream: see [`Decoder::last_entry`].
+    pub(super) fn last_entry(&mut self) -> Option<Entry<'_>> {
+        match self {
+            Format::Engine(decoder) => decoder.last_entry(),
+            Format::File(_) => None,
+        }
+    }
+}
+
 /// A reading of the container's log.
 pub(super) struct Reading {
     pub(super) stream: Streamed<Bytes>,
-    pub(super) decoder: Decoder,
+    pub(super) decoder: Format,
     /// From when on it was asked for; `None`: from the start.
     since: Option<Nanos>,
     /// It has had bytes.
@@ -44,7 +81,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(stream: Streamed<Bytes>, decoder: Decoder, since: Option<Nanos>) -> Reading {
+    pub(super) fn new(stream: Streamed<Bytes>, decoder: Format, since: Option<Nanos>) -> Reading {
         Reading { stream, decoder, since, begun: false }
     }
 

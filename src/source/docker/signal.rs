@@ -5,13 +5,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::container::Exit;
+
 /// What the source tells a container's task. All but `Drain` are hints: it looks for itself.
 #[derive(Debug)]
 pub(super) enum Signal {
     /// The container was started.
     Started,
-    /// It ended; its stream should, too.
-    Died,
+    /// It ended, in this way; its stream should, too.
+    Died(Exit),
     /// Events may have been missed.
     Look,
     Drain(Target),

@@ -1,7 +1,10 @@
 //! What a running Docker source knows about itself, for reports and status. Numbers and known gaps, no lines.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::watch;
 
 use super::frame::Stream;
 use crate::record::{GapKind, Nanos};
@@ -54,7 +57,8 @@ pub struct Stats {
     pub(super) following: AtomicU64,
     pub(super) read_bytes: AtomicU64,
     pub(super) reconnects: AtomicU64,
-    missed: AtomicU64,
+    /// Names of the containers that run, by id.
+    running: watch::Sender<BTreeMap<String, String>>,
     gaps_total: AtomicU64,
     gaps: Mutex<Vec<Gap>>,
 }
@@ -85,13 +89,24 @@ impl Stats {
         self.reconnects.load(Ordering::Relaxed)
     }
 
-    /// Gaps that no origin's counters hold: containers that were gone or unreadable before any line of them was read.
-    pub fn missed(&self) -> u64 {
-        self.missed.load(Ordering::Relaxed)
+    /// A container runs under this name, or does not run any more.
+    pub(super) fn set_running(&self, id: &str, name: Option<&str>) {
+        self.running.send_if_modified(|running| match name {
+            Some(_) if running.contains_key(id) => false,
+            Some(name) => running.insert(id.to_owned(), name.to_owned()).is_none(),
+            None => running.remove(id).is_some(),
+        });
     }
 
-    pub(super) fn add_missed(&self) {
-        self.missed.fetch_add(1, Ordering::Relaxed);
+    /// Names of the selected containers that run, as was last seen.
+    pub fn running(&self) -> Vec<String> {
+        self.running.borrow().values().cloned().collect()
+    }
+
+    /// Resolves when no selected container runs.
+    pub async fn idle(&self) {
+        // The sender is `self`: it cannot be gone.
+        let _ = self.running.subscribe().wait_for(BTreeMap::is_empty).await;
     }
 
     /// Gaps so far, and the first [`GAPS_MAX`] of them.

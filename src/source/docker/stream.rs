@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::position::{self, Anchor, Finder, Found, Position};
+use super::position::{self, Anchor, Finder, Found, LineEnd, Position};
 use crate::buffer::section::Records;
 use crate::buffer::{OriginInfo, Section};
 use crate::ingest::{Fed, Flush, GROUP_QUIET, Ingest, Times};
@@ -102,6 +102,8 @@ pub(super) struct Track {
     quiet_at: Option<Instant>,
     /// Something of the origin stands in the buffer's log.
     known: bool,
+    /// What stands in the window came by attach, without the engine's times.
+    attached: bool,
 }
 
 impl Track {
@@ -119,6 +121,7 @@ impl Track {
             unfed: 0,
             quiet_at: None,
             known,
+            attached: false,
         }
     }
 
@@ -154,7 +157,21 @@ impl Track {
         self.marks.entries.clear();
         self.unfed = 0;
         self.quiet_at = None;
+        self.attached = false;
         self.finder = Finder::new(&self.position, since);
+    }
+
+    /// Whether the present reading has shown all that was taken up before it.
+    pub(super) fn is_through(&self) -> bool {
+        self.finder.is_through()
+    }
+
+    /// Puts what came by attach behind the window.
+    pub(super) fn push_attached(&mut self, bytes: &[u8], time: Nanos) {
+        self.attached = true;
+        self.marks.entries.push_back(Mark { begin: self.read_end(), time, nth: 0, hash: None });
+        self.window.extend_from_slice(bytes);
+        self.unfed += bytes.len();
     }
 
     /// Stream offset behind the last byte that was read.
@@ -240,6 +257,9 @@ impl Track {
     fn advance(&mut self, consumed: u64) {
         let window_end = self.read_end();
         let end = self.marks.base + consumed;
+        if self.attached {
+            self.count_lines(consumed as usize);
+        }
         while let Some(mark) = self.marks.entries.front().copied() {
             let mark_end = self.marks.entries.get(1).map_or(window_end, |next| next.begin);
             if mark_end > end {
@@ -247,7 +267,8 @@ impl Track {
             }
             if let Some(hash) = mark.hash {
                 let latest = self.position.anchor.map_or(mark.time, |anchor| anchor.latest.max(mark.time));
-                self.position.anchor = Some(Anchor { time: mark.time, latest, hash, nth: mark.nth, end: mark_end });
+                self.position.anchor =
+                    Some(Anchor { time: mark.time, latest, hash, nth: mark.nth, end: mark_end, counted: false });
                 self.position.lines += 1;
             }
             self.marks.entries.pop_front();
@@ -257,6 +278,28 @@ impl Track {
         }
         self.position.bytes = end;
         self.marks.base = end;
+    }
+
+    /// Moves the anchor to the last of the lines that end within the first bytes of the window.
+    fn count_lines(&mut self, consumed: usize) {
+        let taken = &self.window[..consumed.min(self.window.len())];
+        let Some(newline) = memchr::memrchr(b'\n', taken) else { return };
+        let begin = memchr::memrchr(b'\n', &taken[..newline]).map(|before| before + 1);
+        // The first line of the window may have begun before it.
+        let is_whole = self.position.anchor.map_or(0, |anchor| anchor.end) == self.marks.base;
+        let hash = match begin.or(is_whole.then_some(0)) {
+            Some(begin) => {
+                let mut end = LineEnd::default();
+                end.push(&taken[begin..=newline]);
+                end.take()
+            }
+            None => 0,
+        };
+        self.position.lines += memchr::memchr_iter(b'\n', taken).count() as u64;
+        let time = self.marks.at(newline);
+        let latest = self.position.anchor.map_or(time, |anchor| anchor.latest.max(time));
+        let (nth, end) = (self.position.lines, self.marks.base + newline as u64 + 1);
+        self.position.anchor = Some(Anchor { time, latest, hash, nth, end, counted: true });
     }
 
     /// What ingest has made since the last section, with the position after it; `beside` as [`Position::beside`] says.

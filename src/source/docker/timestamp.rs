@@ -41,6 +41,12 @@ pub fn parse(body: &[u8]) -> Option<(Nanos, usize)> {
     Some((seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?, at + 2))
 }
 
+/// The same for a timestamp that stands alone, as in the engine's answers and in its log files.
+pub(super) fn parse_alone(text: &str) -> Option<Nanos> {
+    let (time, length) = parse(format!("{text} ").as_bytes())?;
+    (length == text.len() + 1).then_some(time)
+}
+
 /// Nanoseconds of the second's fraction, and where it ends in `body`.
 fn fraction(body: &[u8]) -> Option<(i64, usize)> {
     if body.get(19) != Some(&b'.') {

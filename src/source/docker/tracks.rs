@@ -1,4 +1,5 @@
-//! Both streams of one container: finds or makes their origins, and collects what ingest makes of them. Waits for nothing.
+//! Both streams of one container, and what is said of it: finds or makes their origins, and collects what ingest makes of
+//! them. Waits for nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,7 +7,8 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::{Duration, Instant};
 
-use super::container::{Container, Descriptor};
+use super::chronicle::Chronicle;
+use super::container::{Container, Descriptor, Exit};
 use super::frame::{Entry, Stream};
 use super::position::{self, Position};
 use super::stats::{Gap, GapReason};
@@ -28,6 +30,7 @@ pub(super) struct Tracks {
     container: Container,
     stdout: Option<Track>,
     stderr: Option<Track>,
+    chronicle: Option<Chronicle>,
     /// When ingest is to be asked about what was pushed.
     feed_at: Option<Instant>,
     /// Sections that wait to be appended, in order: those of one chunk of the engine's stream.
@@ -40,12 +43,16 @@ impl Tracks {
     /// # Errors
     /// [`Error`]: the buffer has stopped, or there are no random ids.
     pub(super) fn resume(shared: Arc<Shared>, container: Container, live: Vec<LiveOrigin>) -> Result<Self, Error> {
-        let mut tracks =
-            Tracks { shared, container, stdout: None, stderr: None, feed_at: None, outbox: VecDeque::new() };
+        let (outbox, chronicle) = (VecDeque::new(), None);
+        let mut tracks = Tracks { shared, container, stdout: None, stderr: None, chronicle, feed_at: None, outbox };
+        let is_of = |origin: &LiveOrigin, stream: Option<Stream>| {
+            Descriptor::decode(&origin.info.descriptor).is_some_and(|descriptor| descriptor.stream == stream)
+        };
+        for own in live.iter().filter(|origin| !origin.ended && is_of(origin, None)) {
+            tracks.resume_chronicle(own);
+        }
         for stream in STREAMS {
-            let mine = |origin: &&LiveOrigin| {
-                Descriptor::decode(&origin.info.descriptor).is_some_and(|descriptor| descriptor.stream == stream)
-            };
+            let mine = |origin: &&LiveOrigin| is_of(origin, Some(stream));
             // An ended one still says how far the stream was taken up, where there is none after it.
             let how_far = |origin: &&LiveOrigin| {
                 (!origin.ended, Position::decode(&origin.position).map(|position| position.bytes))
@@ -90,15 +97,50 @@ impl Tracks {
         Ok(())
     }
 
+    fn resume_chronicle(&mut self, own: &LiveOrigin) {
+        let constants = self.container.constants(&self.shared.options, &self.shared.run, None, own.info.id);
+        let Some(found) = Chronicle::of_live(&self.shared, &self.container, own) else { return };
+        if run_id(&own.info.constants) == constants.run_id() {
+            self.chronicle = Some(found);
+        } else {
+            self.outbox.push_back(found.end());
+        }
+    }
+
+    /// What is said of the container; made where there is none yet.
+    fn chronicle(&mut self) -> Result<&mut Chronicle, Error> {
+        let chronicle = match self.chronicle.take() {
+            Some(chronicle) => chronicle,
+            None => Chronicle::new(&self.shared, &self.container)?,
+        };
+        Ok(self.chronicle.insert(chronicle))
+    }
+
+    /// A run of the container is over, and all of its log was taken up.
+    ///
+    /// # Errors
+    /// [`Error`]: there are no random ids.
+    pub(super) fn exit(&mut self, exit: &Exit) -> Result<(), Error> {
+        let name = self.container.candidate.name.clone();
+        let section = self.chronicle()?.exit(&name, exit, time::now());
+        self.outbox.extend(section);
+        Ok(())
+    }
+
+    /// Whether the exit of the run that began at this time is recorded.
+    pub(super) fn has_exit(&self, started_at: &str) -> bool {
+        self.chronicle.as_ref().is_some_and(|chronicle| chronicle.has(started_at))
+    }
+
     fn constants(&self, stream: Stream, id: OriginId) -> Constants {
-        self.container.constants(&self.shared.options, &self.shared.run, stream, id)
+        self.container.constants(&self.shared.options, &self.shared.run, Some(stream), id)
     }
 
     fn info(&self, stream: Stream, id: OriginId, constants: &Constants) -> Arc<OriginInfo> {
         let descriptor = Descriptor {
             source: self.shared.options.name.to_string(),
             container: self.container.candidate.id.clone(),
-            stream,
+            stream: Some(stream),
         };
         Arc::new(OriginInfo { id, descriptor: descriptor.encode(), constants: constants.members().to_vec() })
     }
@@ -155,6 +197,22 @@ impl Tracks {
         }
     }
 
+    /// Takes up what came by attach, at `now`.
+    ///
+    /// # Errors
+    /// [`Error`]: there are no random ids.
+    pub(super) fn take_attached(&mut self, stream: Stream, bytes: &[u8], now: Nanos) -> Result<(), Error> {
+        if self.get(stream).is_none() {
+            let (begin, constants) = self.new_origin(stream, Position::default())?;
+            *self.slot(stream) = Some(self.track(begin, constants, false));
+        }
+        if let Some(track) = self.slot(stream) {
+            track.push_attached(bytes, now);
+        }
+        self.pushed(stream);
+        Ok(())
+    }
+
     /// Takes up one entry of the reading.
     pub(super) fn take(&mut self, entry: Entry<'_>) -> Result<(), Error> {
         let stream = entry.stream;
@@ -178,9 +236,14 @@ impl Tracks {
         if self.get(stream).is_some_and(|track| track.is_cut_before(fresh)) {
             self.feed(stream, Flush::All);
         }
-        let Some(track) = self.slot(stream) else { return };
-        track.push(fresh);
-        let unfed = track.unfed();
+        if let Some(track) = self.slot(stream) {
+            track.push(fresh);
+        }
+        self.pushed(stream);
+    }
+
+    fn pushed(&mut self, stream: Stream) {
+        let unfed = self.get(stream).map_or(0, Track::unfed);
         if self.feed_at.is_none() {
             self.feed_at = Some(Instant::now() + LINGER);
         }
@@ -206,13 +269,21 @@ impl Tracks {
         Ok(())
     }
 
-    /// Lines of the container may be missing, of whichever stream: counted with the first that there is.
-    pub(super) fn gap(&mut self, reason: GapReason) {
+    /// Lines of the container may be missing, of whichever stream: counted with the first that there is, or with what is said
+    /// of the container.
+    ///
+    /// # Errors
+    /// [`Error`]: there are no random ids.
+    pub(super) fn gap(&mut self, reason: GapReason) -> Result<(), Error> {
         self.say_gap(None, reason);
         match self.stdout.as_mut().or(self.stderr.as_mut()) {
             Some(track) => track.count_gap(reason.kind()),
-            None => self.shared.stats.add_missed(),
+            None => {
+                let section = self.chronicle()?.gap(reason);
+                self.outbox.extend(section);
+            }
         }
+        Ok(())
     }
 
     /// Notes that lines may be missing, and says so.
@@ -301,6 +372,17 @@ impl Tracks {
                 self.outbox.push_back(begin.section(true));
             }
         }
+        self.outbox.extend(self.chronicle.take().map(|chronicle| chronicle.end()));
+    }
+
+    /// Puts back what could not be appended.
+    pub(super) fn put_back(&mut self, section: Section) {
+        self.outbox.push_front(section);
+    }
+
+    /// Every stream has come, in the present reading, to where it was taken up.
+    pub(super) fn are_through(&self) -> bool {
+        self.each().all(Track::is_through)
     }
 
     /// The next section to append; it is appended before anything after it.

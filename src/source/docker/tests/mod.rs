@@ -5,9 +5,11 @@
 
 mod engines;
 mod resume;
+mod short;
 mod streams;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -168,7 +170,8 @@ impl Log {
         let mut seqs: HashMap<String, u64> = HashMap::new();
         for section in self.lock().iter() {
             let constants = columns(&section.origin.constants);
-            let key = (constants["Container"].clone(), constants["Stream"].clone());
+            let stream = constants.get("Stream").cloned().unwrap_or_default();
+            let key = (constants["Container"].clone(), stream);
             let seq = seqs.entry(constants["Origin"].clone()).or_insert(1);
             assert_eq!(section.first_seq, *seq, "Seq has no hole: {constants:?}");
             *seq += u64::from(section.records.count);
@@ -211,11 +214,21 @@ fn start(options: Options, log: &Log, live: Vec<LiveOrigin>) -> Source {
 }
 
 fn start_as(options: Options, log: &Log, live: Vec<LiveOrigin>, run: &[(&str, &str)]) -> Source {
+    start_with(options, log, live, run, None)
+}
+
+fn start_with(
+    options: Options,
+    log: &Log,
+    live: Vec<LiveOrigin>,
+    run: &[(&str, &str)],
+    memory: Option<PathBuf>,
+) -> Source {
     let (appender, shelf) = detached();
     let (control, receiver) = mpsc::channel(4);
     let stats = Arc::new(Stats::default());
     let run = RunColumns(run.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
-    let setup = Setup { options, run, appender, live, control: receiver, stats: Arc::clone(&stats) };
+    let setup = Setup { options, run, appender, live, control: receiver, stats: Arc::clone(&stats), memory };
     let task = tokio::spawn(super::run(setup));
     let (shelf, stuck) = (Arc::new(shelf), Arc::new(AtomicBool::new(false)));
     let collector = tokio::spawn(collect(Arc::clone(&shelf), log.clone(), Arc::clone(&stuck)));
@@ -263,6 +276,15 @@ impl Source {
         self.log.lock().extend(self.shelf.take(Duration::ZERO));
     }
 
+    /// Waits until it hears what the engine says.
+    async fn until_engine_is_up(&self) {
+        let end = Instant::now() + PATIENCE;
+        while !self.stats.engine_up() {
+            assert!(Instant::now() < end, "no engine");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until the records fulfil `enough`.
     async fn until(&self, enough: impl Fn(&Records) -> bool) -> Records {
         let end = Instant::now() + PATIENCE;
@@ -287,6 +309,12 @@ struct Record {
 
 /// By container and stream.
 type Records = BTreeMap<(String, String), Vec<Record>>;
+
+/// Without what is said of the containers themselves.
+fn printed(mut records: Records) -> Records {
+    records.retain(|(_, stream), _| !stream.is_empty());
+    records
+}
 
 fn columns(members: &[u8]) -> HashMap<String, String> {
     let text = [b"{", members, b"}"].concat();
