@@ -463,6 +463,7 @@ impl Pipeline {
         let drainer = self.drainer();
         let inputs = std::mem::take(&mut self.inputs);
         async move {
+            drainer.containers_ended(stop).await;
             let mut taken = drainer.take_up(stop, true).await?;
             let inputs = inputs.ends().await?;
             if inputs.is_some() {

@@ -192,7 +192,8 @@ pub(super) async fn answer(drainer: Drainer, mut asked: mpsc::Receiver<Asked>, d
                 Asked::Drain { deadline_ms, progress, done } => {
                     let deadline = deadline_ms.map_or(deadline, Duration::from_millis);
                     tracing::info!(deadline_s = deadline.as_secs_f64(), "a drain was asked for");
-                    let stop = Stop { settle: SETTLE, deadline: Instant::now().checked_add(deadline) };
+                    let deadline = Instant::now().checked_add(deadline);
+                    let stop = Stop { settle: SETTLE, deadline, wait_containers: Duration::ZERO };
                     let steps = watch::Sender::new(Step::Reading);
                     let seen = steps.subscribe();
                     let outcome = tokio::select! {

@@ -55,7 +55,8 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
         tracing::info!(signal, deadline_s = deadline.as_secs_f64(), "draining; a second signal stops at once");
         life.send_replace(Life::Stopping(pipeline.drainer()));
         service::notify("STOPPING=1");
-        let stop = Stop { settle: SETTLE, deadline: Some(Instant::now() + deadline) };
+        let wait_containers = config.teardown.wait_containers;
+        let stop = Stop { settle: SETTLE, deadline: Some(Instant::now() + deadline), wait_containers };
         let report = pipeline
             .stop(stop, async {
                 signals.stop().await;

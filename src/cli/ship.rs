@@ -134,7 +134,8 @@ async fn ship(setup: Setup, deadline: Duration) -> anyhow::Result<Shipped> {
             }
         }
     };
-    let report = pipeline.stop(Stop { settle: Duration::ZERO, deadline: None }, give_up).await;
+    let report =
+        pipeline.stop(Stop { settle: Duration::ZERO, deadline: None, wait_containers: Duration::ZERO }, give_up).await;
     bar.finish_and_clear();
     Ok(Shipped { report: report?, output_is_gone: output_is_gone.get() })
 }

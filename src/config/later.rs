@@ -36,7 +36,6 @@ const LATER: &[(&str, Later)] = &[
     ("record.drop", Later::Key { off: &[] }),
     ("record.sample", Later::Key { off: &[] }),
     ("record.metric", Later::Key { off: &[] }),
-    ("teardown.wait_containers", Later::Key { off: &["0s"] }),
     ("teardown.scheduled_events", Later::Values(&["on"])),
     ("teardown.events", Later::Key { off: &[] }),
     ("teardown.margin", Later::Key { off: &[] }),

@@ -167,6 +167,8 @@ pub enum VmName {
 pub struct Teardown {
     /// Most time that a stop may take.
     pub deadline: Duration,
+    /// How much of it a stop waits for running containers to end.
+    pub wait_containers: Duration,
 }
 
 /// `[log]`: logferry's own log.

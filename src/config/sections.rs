@@ -17,6 +17,9 @@ pub const SYNC_MAX: Duration = Duration::from_secs(60);
 pub const DEADLINE_MIN: Duration = Duration::from_millis(1);
 pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest `teardown.wait_containers`; 0 does not wait.
+pub const WAIT_CONTAINERS_MAX: Duration = DEADLINE_MAX;
+
 /// Most columns in `[run.fields]`: each stands in every record.
 pub const RUN_FIELDS_MAX: usize = 64;
 
@@ -93,7 +96,10 @@ pub fn buffer(table: Table<'_>) -> buffer::Options {
 pub fn teardown(table: Table<'_>) -> Teardown {
     table.choice("scheduled_events", &[("auto", ()), ("off", ())]);
     table.choice("approve", &[("when_idle", ()), ("never", ())]);
-    Teardown { deadline: table.duration("deadline", DEADLINE_MIN..=DEADLINE_MAX) }
+    Teardown {
+        deadline: table.duration("deadline", DEADLINE_MIN..=DEADLINE_MAX),
+        wait_containers: table.duration("wait_containers", Duration::ZERO..=WAIT_CONTAINERS_MAX),
+    }
 }
 
 /// `None`: switched off.

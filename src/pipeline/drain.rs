@@ -22,6 +22,13 @@ use crate::source::{Control, Drained, docker, file};
 const DELIVERY_SHARE: u32 = 5;
 const DELIVERY_SHARE_MAX: Duration = Duration::from_secs(30);
 
+/// Share of a deadline that is kept for reading and delivery while containers are waited for, and its bound.
+const WAIT_SHARE: u32 = 2;
+const WAIT_SHARE_MAX: Duration = Duration::from_secs(60);
+
+/// Most containers that a manifest names as running.
+const RUNNING_NAMED_MAX: usize = 100;
+
 /// Longest that writing a manifest into a log may take that may be full.
 const MANIFEST_WRITE_MAX: Duration = Duration::from_secs(3);
 
@@ -32,6 +39,8 @@ pub struct Stop {
     pub settle: Duration,
     /// When all must be over; `None`: when it is done.
     pub deadline: Option<Instant>,
+    /// Longest wait for running containers to end, at a stop.
+    pub wait_containers: Duration,
 }
 
 /// Handles on every stage; cheap to clone.
@@ -137,6 +146,36 @@ impl Drainer {
         Ok(report)
     }
 
+    /// Waits until no selected container runs, for as long as `stop` allows; reading goes on.
+    pub(super) async fn containers_ended(&self, stop: Stop) {
+        let running = self.running();
+        if running.is_empty() || stop.wait_containers.is_zero() {
+            return;
+        }
+        let until = Instant::now() + stop.wait_containers;
+        // Reading to the end and delivery need some of the time as well.
+        let until = stop.deadline.map_or(until, |at| until.min(keep_share(at, WAIT_SHARE, WAIT_SHARE_MAX)));
+        tracing::info!(
+            containers = running.len(),
+            first = running[0],
+            for_s = until.saturating_duration_since(Instant::now()).as_secs_f64(),
+            "waiting for running containers to end"
+        );
+        let all_ended = async {
+            for (_, stats) in &self.docker {
+                stats.idle().await;
+            }
+        };
+        if tokio::time::timeout_at(until, all_ended).await.is_err() {
+            tracing::warn!(containers = self.running().len(), "containers still run: they are read up to now");
+        }
+    }
+
+    /// Names of the selected containers that run.
+    fn running(&self) -> Vec<String> {
+        self.docker.iter().flat_map(|(_, stats)| stats.running()).collect()
+    }
+
     /// Sends every source to its target, and the buffer's queue to the log; `end`: the sources end there.
     pub(super) async fn take_up(&self, stop: Stop, end: bool) -> Result<Taken, Gone> {
         // Delivery needs some of the time as well.
@@ -188,6 +227,7 @@ impl Drainer {
                 target.faults.push(format!("{} bytes of files were not read in time", report.left_bytes));
             }
             target.faults.extend(self.missed());
+            target.notes.extend(still_running(&self.running()));
             target.snapshot = match snapshot {
                 Some(snapshot) => snapshot,
                 None => origins.snapshot().await?,
@@ -316,4 +356,14 @@ impl Drainer {
 fn bytes_between(from: LogPosition, to: LogPosition) -> u64 {
     let at = |position: LogPosition| position.segment * buffer::SEGMENT_BYTES + position.offset;
     at(to).saturating_sub(at(from))
+}
+
+/// What a manifest says of containers that run on: it holds what they printed until then.
+fn still_running(names: &[String]) -> Vec<String> {
+    let mut notes: Vec<String> =
+        names.iter().take(RUNNING_NAMED_MAX).map(|name| format!("container {name} still ran")).collect();
+    if names.len() > notes.len() {
+        notes.push(format!("{} more containers still ran", names.len() - notes.len()));
+    }
+    notes
 }

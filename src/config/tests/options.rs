@@ -23,7 +23,10 @@ fn the_shortest_configuration_has_every_default() {
     assert_eq!((ingest.parser, ingest.multiline, ingest.max_line), (Parser::Auto, Multiline::Auto, 1 << 20));
     assert_eq!(ingest.zone, Zone::Utc);
     assert_eq!(*ingest.routes, [None]);
-    assert_eq!(config.teardown, Teardown { deadline: Duration::from_secs(240) });
+    assert_eq!(
+        config.teardown,
+        Teardown { deadline: Duration::from_secs(240), wait_containers: Duration::from_secs(30) }
+    );
     assert_eq!(config.http_listen, "127.0.0.1:9577".parse().ok());
     assert_eq!(config.log, Log { level: "info".into(), format: LogFormat::Text });
     let sink = &config.sinks[0];

@@ -243,7 +243,6 @@ when = { Level = "DEBUG" }
 [sinks.console]
 [teardown]
 margin = "20s"
-wait_containers = "5m"
 scheduled_events = "on"
 "#,
         &[],
@@ -269,13 +268,10 @@ f.toml:13: record.drop: is not available yet
 f.toml:17: teardown.margin: is not available yet
     expected: "10s", or leave it out
 
-f.toml:18: teardown.wait_containers: is not available yet
-    expected: "30s" or "0s", or leave it out
-
-f.toml:19: teardown.scheduled_events: "on" is not available yet
+f.toml:18: teardown.scheduled_events: "on" is not available yet
     expected: "auto", or leave it out
 
-9 mistakes in f.toml
+8 mistakes in f.toml
 "#,
     );
 }
