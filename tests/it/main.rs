@@ -6,6 +6,7 @@ mod chaos;
 mod command_line;
 mod control;
 mod delivery;
+mod docker;
 mod elasticsearch_sink;
 mod evict;
 mod files;

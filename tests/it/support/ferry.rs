@@ -16,6 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Ferry {
     pub dir: TempDir,
     variables: Vec<(String, String)>,
+    /// Program and arguments that start the binary, which stands behind them; none: it starts itself.
+    starter: Vec<String>,
     /// How many processes were started: each logs to a file of its own.
     runs: usize,
 }
@@ -38,7 +40,7 @@ impl Ferry {
     /// `config`: `{dir}` stands for the folder. The state folder is `{dir}/state`.
     pub fn new(config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let ferry = Ferry { dir, variables: Vec::new(), runs: 0 };
+        let ferry = Ferry { dir, variables: Vec::new(), starter: Vec::new(), runs: 0 };
         ferry.configure(config);
         ferry
     }
@@ -59,6 +61,11 @@ impl Ferry {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Has every process from now on started by a command that puts the binary's behind its own and becomes it.
+    pub fn start_by(&mut self, starter: &[&str]) {
+        self.starter = starter.iter().map(|&word| word.to_owned()).collect();
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -66,8 +73,9 @@ impl Ferry {
     fn command(&mut self, arguments: &[&str]) -> (Command, PathBuf) {
         self.runs += 1;
         let log = self.path(&format!("log-{}", self.runs));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_logferry"));
-        command.args(arguments).stdin(Stdio::null()).stderr(File::create(&log).expect("a log"));
+        let mut words = self.starter.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_logferry")]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).args(arguments).stdin(Stdio::null()).stderr(File::create(&log).expect("a log"));
         command.env_remove("DOCKER_HOST").env_remove("RUN_ID").env_remove("TASK_ID");
         if let Ok(host) = std::env::var("DOCKER_HOST") {
             command.env("DOCKER_HOST", host);

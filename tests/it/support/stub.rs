@@ -40,9 +40,13 @@ pub struct Stub {
 #[derive(Default)]
 struct State {
     script: Mutex<VecDeque<Reply>>,
+    /// What comes after the script; none: [`Reply::Stored`].
+    behind: Mutex<Option<Reply>>,
     /// Answers to anything but `_bulk`, by the beginning of `METHOD path`.
     others: Vec<(&'static str, Reply)>,
     seen: Mutex<Vec<Request>>,
+    /// Which of `seen` were answered with [`Reply::Stored`].
+    stored: Mutex<Vec<usize>>,
 }
 
 impl Stub {
@@ -54,8 +58,7 @@ impl Stub {
     pub async fn with(script: impl IntoIterator<Item = Reply>, others: Vec<(&'static str, Reply)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let state =
-            Arc::new(State { script: Mutex::new(script.into_iter().collect()), others, seen: Mutex::default() });
+        let state = Arc::new(State { script: Mutex::new(script.into_iter().collect()), others, ..State::default() });
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -65,6 +68,17 @@ impl Stub {
             }
         });
         Stub { url, state }
+    }
+
+    /// Answers every `_bulk` call behind the script with this from now on.
+    pub fn answer(&self, reply: Reply) {
+        *self.state.behind.lock().expect("no panic") = Some(reply);
+    }
+
+    /// The `_bulk` calls until now that were answered with [`Reply::Stored`].
+    pub fn stored(&self) -> Vec<Request> {
+        let seen = self.state.seen.lock().expect("no panic");
+        self.state.stored.lock().expect("no panic").iter().map(|at| seen[*at].clone()).collect()
     }
 
     /// Every request until now.
@@ -90,9 +104,14 @@ impl State {
             }
             http1::read_body(&mut stream, &mut rest, &mut request).await?;
             let records = request.text().lines().count() / 2;
-            self.seen.lock().expect("no panic").push(request);
+            let at = {
+                let mut seen = self.seen.lock().expect("no panic");
+                seen.push(request);
+                seen.len() - 1
+            };
             match reply {
                 Reply::Stored => {
+                    self.stored.lock().expect("no panic").push(at);
                     let items = vec![r#"{"create":{"_index":"stub-000001","status":201}}"#; records].join(",");
                     let body = format!(r#"{{"errors":false,"items":[{items}]}}"#);
                     stream.write_all(&http1::response(200, &[], body.as_bytes())).await?;
@@ -116,7 +135,9 @@ impl State {
 
     fn reply(&self, request: &Request) -> Reply {
         if request.path().ends_with("/_bulk") {
-            return self.script.lock().expect("no panic").pop_front().unwrap_or(Reply::Stored);
+            let scripted = self.script.lock().expect("no panic").pop_front();
+            let behind = || self.behind.lock().expect("no panic").clone();
+            return scripted.or_else(behind).unwrap_or(Reply::Stored);
         }
         let call = format!("{} {}", request.method, request.path());
         let known = self.others.iter().find(|(start, _)| call.starts_with(start));

@@ -1,0 +1,77 @@
+//! The engine stopped and started while containers print.
+
+use std::time::Duration;
+
+use super::containers::{BUSYBOX, Containers};
+use super::dockerd::Dockerd;
+use super::load::STREAMS;
+use super::oracle::{Verdict, held};
+use super::{FILE_SINK, Reading, assert_delivered};
+use crate::support::ferry::until;
+
+/// Containers that print all the time.
+const CONTAINERS: usize = 4;
+const RESTARTS: usize = 3;
+/// Lines that each container has printed before the engine stops again, at the least.
+const LINES_BETWEEN: u64 = 200;
+
+/// Goes on where it was when the engine ended it: its number is kept in its own file system.
+const PRINTER: &str = "n=$(cat /n 2>/dev/null || echo 0); \
+     trap 'echo \"$0 bye $n\"; echo $((n+1)) >/n; exit 0' TERM; \
+     while :; do echo \"$0 out $n\"; echo \"$0 err $n\" >&2; n=$((n+1)); [ $((n % 20)) != 0 ] || sleep 0.05; done";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_stops_its_containers_and_starts_them_again_costs_nothing() {
+    restart_the_engine("restarts", &[], &["--restart", "always"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_lets_its_containers_live_on_costs_nothing() {
+    restart_the_engine("live-restore", &["--live-restore"], &[]).await;
+}
+
+async fn restart_the_engine(test: &str, engine: &'static [&'static str], options: &[&str]) {
+    let mut dockerd = Dockerd::start(engine, BUSYBOX);
+    let containers = Containers::at(test, dockerd.host()).await;
+    let mut reading = Reading::new(&containers, FILE_SINK);
+    let running = reading.start().await;
+    let mut names: Vec<String> = (0..CONTAINERS)
+        .map(|number| {
+            let name = format!("goes-on-{number}");
+            containers.start(&name, options, &PRINTER.replace("$0", &format!("c{number}")))
+        })
+        .collect();
+    // One that has ended when the engine stops, and one that begins after each start.
+    names.push(containers.start("before", &[], "echo before; printf 'no end'"));
+    let printed = |name: &str| containers.logs(name)[0].lines().count() as u64;
+    for restart in 1..=RESTARTS {
+        let before: Vec<u64> = names[..CONTAINERS].iter().map(|name| printed(name)).collect();
+        until("lines of every container", async || {
+            let mut pairs = names[..CONTAINERS].iter().zip(&before);
+            pairs.all(|(name, before)| printed(name) >= before + LINES_BETWEEN).then_some(())
+        })
+        .await;
+        dockerd.stop();
+        tokio::time::sleep(Duration::from_millis(300 * restart as u64)).await;
+        dockerd.go_on();
+        names.push(containers.start(&format!("after-{restart}"), &[], "echo after; printf 'no end' >&2"));
+    }
+    for name in &names[..CONTAINERS] {
+        containers.call(&["stop", "-t", "10", name]);
+    }
+    assert_delivered(&running.stop());
+    let held = held(&reading.records());
+    let mut verdict = Verdict::default();
+    for name in &names {
+        for (stream, text) in STREAMS.into_iter().zip(containers.logs(name)) {
+            let found = held.get(&(name.clone(), stream.to_owned())).cloned().unwrap_or_default();
+            let expected: Vec<String> = text.lines().map(str::to_owned).collect();
+            verdict.add(name, stream, &expected, &found);
+        }
+    }
+    eprintln!("{RESTARTS} restarts of the engine {engine:?}: {verdict}");
+    verdict.assert_whole();
+    let gaps = reading.file_gaps();
+    assert!(gaps.is_empty(), "nothing is missing, but the manifest names {gaps:?}");
+    drop(containers);
+}
