@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::{self, Stub};
-use crate::{Fault, lines, write_config};
+use crate::{Fault, file_source, lines, write_config};
 
 pub const SECONDS: u64 = 600;
 /// Lines each second, in bursts.
@@ -30,7 +30,7 @@ pub fn drive(folder: &Path, seconds: u64) -> Result<(), Fault> {
     let (path, log) = (dir.join("logs/app.log"), dir.join("shipper.log"));
     let count = RATE * seconds;
     let mut stub = Stub::start(count)?;
-    let config = write_config(&dir.join("logs/app.log*"), &dir, &stub.address, "gzip")?;
+    let config = write_config(&file_source(&dir.join("logs/app.log*")), &dir, &stub.address, "gzip")?;
     let rotation = Rotation::new(&dir, &path)?;
     let mut command = process::bare(Path::new(env!("CARGO_BIN_EXE_logferry")));
     let began = Instant::now();

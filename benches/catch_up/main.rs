@@ -11,10 +11,13 @@
 //! cargo bench -- steady                5,000 lines/s for 20 s into a followed file: CPU and latency
 //! cargo bench -- endurance             20,000 lines/s for 10 minutes, with logrotate every 20 s and the sink away for 2:
 //!                                      memory; `--seconds 60` for a shorter one
+//! cargo bench -- containers            100 containers of 200 lines/s for 60 s: memory, latency, and CPU beside that of
+//!                                      `docker logs -f`; wants a Docker engine on this machine (tests/services/up.sh)
 //! ```
 //!
 //! Without `--bench`, which cargo gives, it is a quick trial of itself: `cargo test --benches`.
 
+mod containers;
 mod endurance;
 mod floor;
 mod lines;
@@ -57,13 +60,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// What kind of load.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    CatchUp,
+    Steady,
+    Endurance,
+    Containers,
+}
+
 /// What to measure.
 struct Plan {
     lines: u64,
     rounds: usize,
-    steady: bool,
-    /// For so many seconds.
-    endurance: Option<u64>,
+    kind: Kind,
+    /// For so long, where it is not the usual time.
+    seconds: Option<u64>,
     trial: bool,
 }
 
@@ -71,22 +83,26 @@ impl Plan {
     fn parse(words: &[&str]) -> Result<Plan, Fault> {
         let trial = !words.contains(&"--bench");
         let (lines, rounds) = if trial { (TRIAL_LINES, 1) } else { (LINES, ROUNDS) };
-        let mut plan = Plan { lines, rounds, steady: false, endurance: None, trial };
+        let mut plan = Plan { lines, rounds, kind: Kind::CatchUp, seconds: None, trial };
         let mut words = words.iter().filter(|word| **word != "--bench");
         while let Some(word) = words.next() {
             match (*word, words.clone().next()) {
-                ("steady", _) => plan.steady = true,
-                ("endurance", _) => plan.endurance = Some(endurance::SECONDS),
-                ("--seconds", Some(count)) => (plan.endurance, _) = (Some(count.parse()?), words.next()),
+                ("steady", _) => plan.kind = Kind::Steady,
+                ("endurance", _) => plan.kind = Kind::Endurance,
+                ("containers", _) => plan.kind = Kind::Containers,
+                ("--seconds", Some(count)) => (plan.seconds, _) = (Some(count.parse()?), words.next()),
                 ("--lines", Some(count)) => (plan.lines, _) = (count.parse()?, words.next()),
                 ("--rounds", Some(count)) => (plan.rounds, _) = (count.parse()?, words.next()),
                 (other, _) => {
                     return Err(format!(
-                        "{other}: expected steady, endurance, --seconds COUNT, --lines COUNT or --rounds COUNT"
+                        "{other}: expected steady, endurance, containers, --seconds COUNT, --lines COUNT or --rounds COUNT"
                     )
                     .into());
                 }
             }
+        }
+        if plan.seconds.is_some() && !matches!(plan.kind, Kind::Endurance | Kind::Containers) {
+            return Err("--seconds: only with endurance or containers".into());
         }
         if !(1..=lines::MAX_LINES).contains(&plan.lines) || plan.rounds == 0 {
             return Err(format!("1 to {} lines and at least one round are possible", lines::MAX_LINES).into());
@@ -120,12 +136,18 @@ impl Drop for Folder {
 
 fn drive(plan: &Plan) -> Result<(), Fault> {
     let folder = Folder::new()?;
-    if plan.steady {
-        return steady::drive(&folder.0, plan.trial);
+    match plan.kind {
+        Kind::CatchUp => catch_up_in_rounds(&folder, plan),
+        Kind::Steady => steady::drive(&folder.0, plan.trial),
+        Kind::Endurance => endurance::drive(&folder.0, plan.seconds.unwrap_or(endurance::SECONDS)),
+        Kind::Containers => {
+            let usual = if plan.trial { containers::TRIAL_SECONDS } else { containers::SECONDS };
+            containers::drive(&folder.0, plan.seconds.unwrap_or(usual), plan.trial)
+        }
     }
-    if let Some(seconds) = plan.endurance {
-        return endurance::drive(&folder.0, seconds);
-    }
+}
+
+fn catch_up_in_rounds(folder: &Folder, plan: &Plan) -> Result<(), Fault> {
     let file = folder.0.join("lines.log");
     lines::write(&file, plan.lines)?;
     let mut rows = [Row::new("floor"), Row::new("logferry"), Row::new("logferry, gzip")];
@@ -171,14 +193,20 @@ fn floor_command(file: &Path, dir: &Path, address: &str) -> Result<Command, Faul
 }
 
 fn ship_command(file: &Path, dir: &Path, address: &str, compression: &str) -> Result<Command, Fault> {
-    let config = write_config(file, dir, address, compression)?;
+    let config = write_config(&file_source(file), dir, address, compression)?;
     let mut command = process::bare(Path::new(env!("CARGO_BIN_EXE_logferry")));
     command.arg("ship").arg("-c").arg(config);
     Ok(command)
 }
 
-/// A configuration with the defaults of everything that may cost something; nothing in it looks beyond the loopback.
-fn write_config(file: &Path, dir: &Path, address: &str, compression: &str) -> Result<PathBuf, Fault> {
+/// The table of a source that reads these files, a glob.
+fn file_source(include: &Path) -> String {
+    format!("[[sources.file]]\nname = \"bench\"\ninclude = [{include:?}]\n")
+}
+
+/// A configuration with the defaults of everything that may cost something; nothing in it looks beyond the loopback and
+/// `source`, the table of its only source.
+fn write_config(source: &str, dir: &Path, address: &str, compression: &str) -> Result<PathBuf, Fault> {
     let path = dir.join("logferry.toml");
     let text = format!(
         r#"
@@ -189,10 +217,7 @@ vm_name = "bench-vm"
 [state]
 dir = {state:?}
 
-[[sources.file]]
-name = "bench"
-include = [{file:?}]
-
+{source}
 [sinks.elasticsearch]
 endpoints = ["http://{address}"]
 index = "{INDEX}"
@@ -200,6 +225,7 @@ compression = "{compression}"
 
 [teardown]
 scheduled_events = "off"
+wait_containers = "0s"
 
 [http]
 listen = "off"

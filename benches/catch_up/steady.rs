@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::{self, Stub};
-use crate::{Fault, lines, write_config};
+use crate::{Fault, file_source, lines, write_config};
 
 /// Lines each second, written one by one, as loggers write.
 const RATE: u64 = 5_000;
@@ -25,7 +25,7 @@ pub fn drive(folder: &Path, trial: bool) -> Result<(), Fault> {
     let (path, log) = (dir.join("lines.log"), dir.join("shipper.log"));
     let file = File::create(&path)?;
     let stub = Stub::start(count)?;
-    let config = write_config(&path, &dir, &stub.address, "none")?;
+    let config = write_config(&file_source(&path), &dir, &stub.address, "none")?;
     let mut command = process::bare(Path::new(env!("CARGO_BIN_EXE_logferry")));
     let began = Instant::now();
     let child = process::start(command.arg("run").arg("-c").arg(config), &log)?;

@@ -21,8 +21,8 @@ const BODY_MAX_BYTES: usize = 100 * 1024 * 1024;
 /// The index behind the data stream.
 const BACKING_INDEX: &str = ".ds-logs-bench-default-2026.11.20-000001";
 
-/// Records of this type are a shipper's own: they have no line.
-const OWN_RECORD: &[u8] = b"\"logferry.manifest";
+/// Records of these types are a shipper's own: they have no line.
+const OWN_RECORDS: [&[u8]; 2] = [b"\"logferry.manifest", b"\"container.exited\""];
 
 /// Whether every connection is cut.
 static DOWN: AtomicBool = AtomicBool::new(false);
@@ -106,7 +106,7 @@ impl Seen {
             records += 1;
             match number_mark.find(document) {
                 Some(at) => self.take_line(&document[at + NUMBER_MARK.len()..], now_micros),
-                None if memmem::find(document, OWN_RECORD).is_some() => self.own += 1,
+                None if OWN_RECORDS.iter().any(|own| memmem::find(document, own).is_some()) => self.own += 1,
                 None => self.odd += 1,
             }
         }
