@@ -47,6 +47,7 @@ async fn ten_kills_with_containers_that_the_engine_removes_lose_only_what_the_ma
     let kinds: BTreeSet<String> = gaps.values().map(Value::to_string).collect();
     assert!(kinds.iter().all(|kinds| kinds.contains("gone")), "{kinds:?}");
     assert_eq!(killed.reading.manifest()["complete"], gaps.is_empty(), "{}", killed.reading.manifest());
+    exits::assert_none_twice(&killed.jobs, &killed.records);
 }
 
 /// A load during which logferry was killed, and what came of it.

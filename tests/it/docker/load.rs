@@ -29,6 +29,8 @@ pub struct Job {
     pause_every: u64,
     pause_ms: u64,
     pub exit_code: i64,
+    /// Nobody is attached to it.
+    detached: bool,
     /// After the lines it prints some more without a line end.
     pub has_tail: bool,
 }
@@ -48,6 +50,7 @@ impl Job {
             pause_every: 1 + lines / (1 + dice.roll(PAUSES_MAX)),
             pause_ms: dice.roll(PAUSE_MAX_MS),
             exit_code: dice.roll(3) as i64,
+            detached: dice.roll(2) == 0,
             has_tail,
         }
     }
@@ -139,10 +142,21 @@ impl<'a> Load<'a> {
 
     fn run_one(&self, job: &Job) {
         let short = job.name.strip_prefix(&format!("{}-", self.containers.label)).expect("its label");
-        let options: &[&str] = if self.removed { &["--rm"] } else { &[] };
+        let mut options = Vec::new();
+        options.extend(self.removed.then_some("--rm"));
+        options.extend(job.detached.then_some("-d"));
         let script = job.script();
-        let mut docker = self.containers.command(&["run"], short, options, BUSYBOX, &["sh", "-c", &script]);
-        let status = docker.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("docker is installed");
-        assert_eq!(status.code().map(i64::from), Some(job.exit_code), "{}", job.name);
+        let mut docker = self.containers.command(&["run"], short, &options, BUSYBOX, &["sh", "-c", &script]);
+        let mut code = docker.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("docker is installed").code();
+        if job.detached {
+            assert_eq!(code, Some(0), "{} did not start", job.name);
+            let waited = self.containers.docker(&["wait", &job.name]).output().expect("docker is installed");
+            code = String::from_utf8_lossy(&waited.stdout).trim().parse().ok();
+            // It may be gone before it can be waited for.
+            if self.removed && code.is_none() {
+                return;
+            }
+        }
+        assert_eq!(code.map(i64::from), Some(job.exit_code), "{}", job.name);
     }
 }

@@ -41,7 +41,7 @@ async fn restart_the_engine(test: &str, engine: &'static [&'static str], options
             containers.start(&name, options, &PRINTER.replace("$0", &format!("c{number}")))
         })
         .collect();
-    // One that has ended when the engine stops, and one that begins after each start.
+    // One that has ended when the engine first stops; later one that ends while it is away, and one that begins after it.
     names.push(containers.start("before", &[], "echo before; printf 'no end'"));
     let printed = |name: &str| containers.logs(name)[0].lines().count() as u64;
     for restart in 1..=RESTARTS {
@@ -51,6 +51,8 @@ async fn restart_the_engine(test: &str, engine: &'static [&'static str], options
             pairs.all(|(name, before)| printed(name) >= before + LINES_BETWEEN).then_some(())
         })
         .await;
+        let brief = "for i in 1 2 3 4 5 6 7 8 9; do echo brief $i; sleep 0.05; done; printf 'no end'";
+        names.push(containers.start(&format!("brief-{restart}"), &[], brief));
         dockerd.stop();
         tokio::time::sleep(Duration::from_millis(300 * restart as u64)).await;
         dockerd.go_on();
