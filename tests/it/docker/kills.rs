@@ -10,7 +10,7 @@ use super::load::{Job, Load};
 use super::oracle::{Verdict, judge};
 use super::{Reading, assert_delivered, dice, exits};
 use crate::support::engine::Engine;
-use crate::support::ferry::until;
+use crate::support::ferry::{Ended, until};
 use crate::support::search::{documents, manifests};
 
 const CONTAINERS: usize = 200;
@@ -27,6 +27,7 @@ async fn ten_kills_lose_and_double_no_line_of_kept_containers() {
     killed.verdict.assert_whole();
     assert!(killed.gaps().is_empty(), "nothing is missing, but the manifest names {:?}", killed.gaps());
     assert_eq!(killed.reading.manifest()["complete"], true, "{}", killed.reading.manifest());
+    assert_eq!(killed.verified.code, Some(0), "{}{}", killed.verified.stdout, killed.verified.stderr);
     exits::assert_each_once(&killed.jobs, &killed.records);
 }
 
@@ -37,10 +38,11 @@ async fn ten_kills_with_containers_that_the_engine_removes_lose_only_what_the_ma
     let needless = gaps.keys().filter(|container| !killed.verdict.missing.contains_key(*container)).count();
     eprintln!(
         "{KILLS} kills, containers with --rm: {} lines of {} containers are missing; the manifest names {} with a gap, \
-         {needless} of them whole",
+         {needless} of them whole; verify ended with {:?}",
         killed.verdict.missing_lines(),
         killed.verdict.missing.len(),
         gaps.len(),
+        killed.verified.code,
     );
     killed.verdict.assert_nothing_twice();
     killed.verdict.assert_missing_is_named(&gaps);
@@ -58,6 +60,8 @@ struct Killed {
     verdict: Verdict,
     /// Manifest records of single origins.
     origins: Vec<Value>,
+    /// What `logferry verify` says to it.
+    verified: Ended,
 }
 
 impl Killed {
@@ -97,8 +101,9 @@ impl Killed {
         let ids: BTreeSet<&str> = records.iter().filter_map(|record| record["EventID"].as_str()).collect();
         assert_eq!(ids.len(), records.len(), "records with one EventID in two documents");
         let origins = manifests(&engine, &index, &reading.run, "logferry.manifest.origin").await;
+        let verified = reading.ferry.call(&["verify", "--run-id", &reading.run, "--sink", "elasticsearch"]);
         engine.forget(&index).await;
-        Killed { reading, jobs: load.jobs, records, verdict, origins }
+        Killed { reading, jobs: load.jobs, records, verdict, origins, verified }
     }
 
     fn gaps(&self) -> serde_json::Map<String, Value> {

@@ -38,6 +38,16 @@ pub fn held(records: &[Value]) -> Held {
     held
 }
 
+/// Origins of which a Seq up to the highest is not there.
+fn holes(records: &[Value]) -> Vec<String> {
+    let mut seqs: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for record in records {
+        seqs.entry(text(record, "Origin")).or_default().insert(record["Seq"].as_u64().expect("a number"));
+    }
+    let has_hole = |seqs: &BTreeSet<u64>| seqs.iter().copied().ne(1..=seqs.len() as u64);
+    seqs.iter().filter(|(_, seqs)| has_hole(seqs)).map(|(origin, _)| (*origin).to_owned()).collect()
+}
+
 fn text<'a>(record: &'a Value, column: &str) -> &'a str {
     record[column].as_str().unwrap_or_else(|| panic!("no {column}: {record}"))
 }
@@ -53,11 +63,13 @@ pub struct Verdict {
     pub strange: Vec<String>,
     /// Streams whose lines are not in the order in which they were printed.
     pub disordered: Vec<String>,
+    /// Origins whose Seq does not go up to its highest without a hole.
+    pub holes: Vec<String>,
 }
 
 pub fn judge(jobs: &[Job], records: &[Value]) -> Verdict {
     let mut held = held(records);
-    let mut verdict = Verdict::default();
+    let mut verdict = Verdict { holes: holes(records), ..Verdict::default() };
     for job in jobs {
         for stream in STREAMS {
             let found = held.remove(&(job.name.clone(), stream.to_owned())).unwrap_or_default();
@@ -110,6 +122,7 @@ impl Verdict {
 
     pub fn assert_nothing_twice(&self) {
         assert!(self.twice.is_empty() && self.strange.is_empty() && self.disordered.is_empty(), "{self}");
+        assert!(self.holes.is_empty(), "Seq has holes in {} origins: {:?}", self.holes.len(), first(&self.holes));
     }
 
     /// Every container of which a line is missing stands among those with a gap.
@@ -129,11 +142,13 @@ impl Verdict {
     }
 }
 
+/// The first of many, without what fills them up.
+fn first(lines: &[String]) -> Vec<&str> {
+    lines.iter().take(NAMED_MAX).map(|line| line.trim_end_matches('x')).collect()
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn first(lines: &[String]) -> Vec<&str> {
-            lines.iter().take(NAMED_MAX).map(|line| line.trim_end_matches('x')).collect()
-        }
         let missing: Vec<String> = self.missing.values().flatten().cloned().collect();
         write!(
             out,

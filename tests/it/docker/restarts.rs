@@ -1,4 +1,4 @@
-//! The engine stopped and started while containers print.
+//! The engine stopped and started while containers print, and stopped before logferry is.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::containers::{BUSYBOX, Containers};
 use super::dockerd::Dockerd;
 use super::load::STREAMS;
 use super::oracle::{Verdict, held};
-use super::{FILE_SINK, Reading, assert_delivered};
+use super::{FILE_SINK, Reading, assert_delivered, data_folder_is_readable};
 use crate::support::ferry::until;
 
 /// Containers that print all the time.
@@ -28,6 +28,44 @@ async fn an_engine_that_stops_its_containers_and_starts_them_again_costs_nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_lets_its_containers_live_on_costs_nothing() {
     restart_the_engine("live-restore", &["--live-restore"], &[]).await;
+}
+
+/// As on a machine that shuts down: the engine tells its containers to end, then it is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_containers_print_while_the_engine_stops_for_good_arrives() {
+    const LAST_WORDS: usize = 500;
+    let mut dockerd = Dockerd::start(&[], BUSYBOX);
+    let containers = Containers::at("engine-stops", dockerd.host()).await;
+    if !data_folder_is_readable(&containers) {
+        return;
+    }
+    let mut reading = Reading::new(&containers, FILE_SINK);
+    let running = reading.start().await;
+    let last_words = format!(
+        "trap 'i=0; while [ $i -lt {LAST_WORDS} ]; do i=$((i+1)); echo last $i; done; printf \"no end\"; exit 0' TERM; \
+         n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done"
+    );
+    let names: Vec<String> =
+        (0..CONTAINERS).map(|number| containers.start(&format!("says-{number}"), &[], &last_words)).collect();
+    until("lines of every container", async || {
+        names.iter().all(|name| containers.logs(name)[0].lines().count() > 20).then_some(())
+    })
+    .await;
+    dockerd.stop();
+    assert_delivered(&running.stop());
+    // What there is to be read is what the engine says when it is back.
+    dockerd.go_on();
+    let held = held(&reading.records());
+    let mut verdict = Verdict::default();
+    for name in &names {
+        let found = held.get(&(name.clone(), "stdout".to_owned())).cloned().unwrap_or_default();
+        let expected: Vec<String> = containers.logs(name)[0].lines().map(str::to_owned).collect();
+        assert!(expected.len() > LAST_WORDS && expected.ends_with(&["no end".to_owned()]), "{name}: {expected:?}");
+        verdict.add(name, "stdout", &expected, &found);
+    }
+    eprintln!("the engine stopped for good: {verdict}");
+    verdict.assert_whole();
+    drop(containers);
 }
 
 async fn restart_the_engine(test: &str, engine: &'static [&'static str], options: &[&str]) {
