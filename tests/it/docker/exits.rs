@@ -64,6 +64,7 @@ fn assert_as_ended(jobs: &[Job], records: &[Value], may_miss: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_end_of_a_container_is_a_record_with_its_exit_code_behind_its_lines() {
     let containers = Containers::new("exits").await;
+    assert_eq!(containers.call(&["info", "-f", "{{.MemoryLimit}}"]), "true", "one container is to run out of memory");
     let mut reading = Reading::new(&containers, FILE_SINK);
     let before = containers.start("before", &[], "echo line; exit 2");
     containers.wait(&before);
