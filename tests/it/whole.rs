@@ -121,14 +121,17 @@ async fn a_run_arrives_whole_in_every_sink() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 
     let python_lines = TASK_LINES + TASK_LINES / 50 + 1;
-    let expected = [("task-1", python_lines), ("task-2", TASK_LINES), ("task-3", FILE_LINES + 20), ("task-9", 0)];
+    // Each container's exit is a record too.
+    let expected =
+        [("task-1", python_lines + 1), ("task-2", TASK_LINES + 1), ("task-3", FILE_LINES + 20), ("task-9", 0)];
+    let total = python_lines + TASK_LINES + FILE_LINES + 20 + 2;
     for (engine, index) in engines.iter().zip(&names) {
         for (task, lines) in expected {
             let found = count(engine, index, exactly(&[("RunID", &run), ("TaskID", task)])).await;
             assert_eq!(found, lines as u64, "{} {task}: {}", engine.name, ended.stderr);
         }
         let all = documents(engine, index, exactly(&[("RunID", &run)])).await;
-        assert_eq!(all.len(), python_lines + TASK_LINES + FILE_LINES + 20);
+        assert_eq!(all.len(), total);
         check_columns(&all, &run);
         check_text_search(engine, index, &run).await;
         let origins = manifests(engine, index, &run, "logferry.manifest.origin").await;
@@ -136,7 +139,7 @@ async fn a_run_arrives_whole_in_every_sink() {
         engine.forget(index).await;
     }
     let azure: Vec<Value> = server.records().into_iter().map(Value::Object).collect();
-    assert_eq!(azure.len(), python_lines + TASK_LINES + FILE_LINES + 20);
+    assert_eq!(azure.len(), total);
     check_columns(&azure, &run);
     server.read(|ledger| {
         assert!(ledger.columns_dropped.is_empty(), "{:?}", ledger.columns_dropped);
@@ -147,7 +150,9 @@ async fn a_run_arrives_whole_in_every_sink() {
 /// What every sink must say of the same run.
 fn check_columns(all: &[Value], run: &str) {
     assert!(all.iter().all(|d| d["RunID"] == run && d["VMName"] == "vm-7" && d["Benchmark"] == "demo"));
-    let of = |task: &str| -> Vec<&Value> { all.iter().filter(|d| d["TaskID"] == task).collect() };
+    let (exits, all): (Vec<&Value>, Vec<&Value>) = all.iter().partition(|d| d["EventType"] == "container.exited");
+    assert!(exits.len() == 2 && exits.iter().all(|d| d["Fields"]["exit_code"] == 0 && d["Stream"].is_null()));
+    let of = |task: &str| -> Vec<&Value> { all.iter().copied().filter(|d| d["TaskID"] == task).collect() };
 
     let python = of("task-1");
     let errors: Vec<&&Value> = python.iter().filter(|d| d["Level"] == "ERROR").collect();

@@ -512,11 +512,12 @@ impl Reader {
         let mut unchanged = None;
         loop {
             let mut end = self.read_to_end(target.deadline).await?;
-            if matches!(end, ReadEnd::Failed(EngineError::Unreachable(_)))
-                && let Some(held) = self.log_path.as_deref().and_then(Held::all)
+            if matches!(end, ReadEnd::Failed(_))
+                && let Some(held) = self.take_file()
             {
-                // The engine has stopped before us: its file has what it did not get to send.
+                // The engine has stopped before us, or removes the container: its file has what it did not get to send.
                 end = self.read_file(&held, target.deadline).await?;
+                self.held = Some(held);
             }
             match end {
                 ReadEnd::Eof => {}
@@ -529,13 +530,17 @@ impl Reader {
                     continue;
                 }
                 ReadEnd::Failed(EngineError::Unreachable(_))
-                    if !is_past(Some(patience)) && !is_past(target.deadline) =>
+                    if !is_past(Some(patience)) && !is_past(target.deadline) && !self.is_gone().await =>
                 {
                     sleep(ROOM_POLL).await;
                     continue;
                 }
                 end => {
-                    tracing::warn!(id = self.id, reason = %end, "the container's log was not read to its end");
+                    // One that was removed meanwhile has no log to be read to its end: what came of it is all.
+                    if !self.is_gone().await {
+                        tracing::warn!(id = self.id, reason = %end, "the container's log was not read to its end");
+                    }
+                    self.tracks.feed_all(Flush::All);
                     break;
                 }
             }
@@ -559,6 +564,16 @@ impl Reader {
         self.append_all().await?;
         self.answer(target);
         Ok(())
+    }
+
+    async fn is_gone(&mut self) -> bool {
+        matches!(self.engine.inspect(&self.id).await, Ok(None))
+    }
+
+    /// The engine's own file of the log, where it can be read.
+    fn take_file(&mut self) -> Option<Held> {
+        let held = self.held.take().filter(|held| !held.is_empty());
+        held.or_else(|| self.log_path.as_deref().and_then(Held::all))
     }
 
     fn answer(&self, target: Target) {
