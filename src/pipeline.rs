@@ -573,6 +573,7 @@ fn gap_lines(stats: &docker::Stats) -> Vec<String> {
                 docker::GapReason::Gone => "the container was removed before its log was read to the end",
                 docker::GapReason::Unreadable => "the engine does not hand out its log",
                 docker::GapReason::BrokenOff => "the engine broke the log off",
+                docker::GapReason::Lossy => "its log driver drops lines when it is busy",
             };
             let after = gap.after.map(|after| format!(" after {}", record::time::rfc3339(after))).unwrap_or_default();
             format!("container {}{after}: {why}", gap.name)

@@ -38,11 +38,13 @@ pub enum GapKind {
     Unreadable,
     /// The engine broke the log off.
     BrokenOff,
+    /// What writes the log drops lines when it is busy, and says nothing.
+    Lossy,
 }
 
 impl GapKind {
-    const ALL: [GapKind; 5] =
-        [GapKind::Truncated, GapKind::Gone, GapKind::Rotated, GapKind::Unreadable, GapKind::BrokenOff];
+    const ALL: [GapKind; 6] =
+        [GapKind::Truncated, GapKind::Gone, GapKind::Rotated, GapKind::Unreadable, GapKind::BrokenOff, GapKind::Lossy];
 
     /// Its word in manifests.
     pub fn word(self) -> &'static str {
@@ -52,6 +54,7 @@ impl GapKind {
             GapKind::Rotated => "rotated",
             GapKind::Unreadable => "unreadable",
             GapKind::BrokenOff => "broken_off",
+            GapKind::Lossy => "lossy",
         }
     }
 

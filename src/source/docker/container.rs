@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 
+use super::driver::Driver;
 use super::frame::Stream;
 use super::options::{ColumnFrom, Options, Select};
 use super::timestamp;
@@ -36,6 +37,7 @@ pub struct Container {
     pub auto_remove: bool,
     /// Where its log lies in the engine's data folder, as one JSON value a line; known once it was started.
     pub log_path: Option<PathBuf>,
+    pub driver: Driver,
     pub life: Life,
 }
 
@@ -155,6 +157,7 @@ impl Container {
     pub fn of_inspect(id: &str, inspected: ContainerInspectResponse) -> Container {
         let life = Life::of_inspect(&inspected);
         let log_path = log_path(&inspected);
+        let driver = Driver::of(inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref()));
         let host = inspected.host_config.unwrap_or_default();
         let config = inspected.config.unwrap_or_default();
         let env = config.env.unwrap_or_default();
@@ -170,6 +173,7 @@ impl Container {
             terminal: config.tty.unwrap_or(false),
             auto_remove: host.auto_remove.unwrap_or(false),
             log_path,
+            driver,
             life,
         }
     }

@@ -25,6 +25,7 @@ mod attached;
 mod chronicle;
 mod container;
 mod containers;
+mod driver;
 mod engine;
 mod frame;
 #[cfg(any(test, fuzzing))]

@@ -23,6 +23,8 @@ pub enum GapReason {
     Unreadable,
     /// The engine broke the log off in the middle.
     BrokenOff,
+    /// The log driver drops lines when it is busy, and says nothing.
+    Lossy,
 }
 
 impl GapReason {
@@ -33,6 +35,7 @@ impl GapReason {
             GapReason::Gone => GapKind::Gone,
             GapReason::Unreadable => GapKind::Unreadable,
             GapReason::BrokenOff => GapKind::BrokenOff,
+            GapReason::Lossy => GapKind::Lossy,
         }
     }
 }

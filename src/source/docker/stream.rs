@@ -226,6 +226,11 @@ impl Track {
         self.unfed += bytes.len();
     }
 
+    /// Whether a gap of this kind was noted.
+    pub(super) fn has_gap(&self, kind: GapKind) -> bool {
+        self.ingest.counters().has_gap(kind)
+    }
+
     /// Notes that lines are missing; it stands in the log with the next section.
     pub(super) fn count_gap(&mut self, kind: GapKind) {
         self.ingest.count_gap(kind, 0);

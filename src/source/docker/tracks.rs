@@ -9,6 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use super::chronicle::Chronicle;
 use super::container::{Container, Descriptor, Exit};
+use super::driver::Risk;
 use super::frame::{Entry, Stream};
 use super::position::{self, Position};
 use super::stats::{Gap, GapReason};
@@ -233,6 +234,7 @@ impl Tracks {
     }
 
     fn push(&mut self, stream: Stream, fresh: &Fresh<'_>) {
+        self.note_lossy(stream);
         if self.get(stream).is_some_and(|track| track.is_cut_before(fresh)) {
             self.feed(stream, Flush::All);
         }
@@ -249,6 +251,28 @@ impl Tracks {
         }
         if unfed >= READ_BYTES {
             self.feed(stream, Flush::No);
+        }
+    }
+
+    /// A new line comes by a log that may have lost others before it: noted once for each origin.
+    fn note_lossy(&mut self, stream: Stream) {
+        let driver = self.container.driver;
+        if driver.risk == Risk::None {
+            return;
+        }
+        let lines = self.each().map(|track| track.position().lines).sum();
+        if !driver.is_lossy_after(lines, self.consumed()) {
+            return;
+        }
+        let kind = GapReason::Lossy.kind();
+        if self.get(stream).is_none_or(|track| track.has_gap(kind)) {
+            return;
+        }
+        if !self.each().any(|track| track.has_gap(kind)) {
+            self.say_gap(None, GapReason::Lossy);
+        }
+        if let Some(track) = self.slot(stream) {
+            track.count_gap(kind);
         }
     }
 
@@ -296,6 +320,7 @@ impl Tracks {
             GapReason::Gone => "the container was removed before its log was read to the end: lines may be missing",
             GapReason::Unreadable => "the log of the container cannot be read",
             GapReason::BrokenOff => "the engine broke the log off: lines may be missing",
+            GapReason::Lossy => "the container's log driver drops lines when it is busy: lines may be missing",
         };
         tracing::warn!(
             container = self.container.candidate.name,

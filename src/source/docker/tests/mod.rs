@@ -3,12 +3,13 @@
 //! The engine is that of `DOCKER_HOST` or the usual socket; `tests/services` starts it and builds the images. Tests that stop
 //! an engine start one of their own.
 
+mod drivers;
 mod engines;
 mod resume;
 mod short;
 mod streams;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

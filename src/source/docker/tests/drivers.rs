@@ -1,0 +1,132 @@
+//! Log drivers of a real engine: what it hands out arrives once, and a source that drops lines is said to.
+//!
+//! The tests wait for containers without a break, so the source runs on a thread of its own.
+
+use std::net::UdpSocket;
+
+use super::super::GapReason;
+use super::*;
+use crate::record::Counters;
+
+const BOTH: &str = "i=0; while [ $i -lt 500 ]; do echo out$i; echo err$i >&2; i=$((i+1)); done; printf tail";
+
+/// Somewhere that a remote log driver may send to; nobody looks at it.
+fn receiver() -> (UdpSocket, String) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = format!("udp://{}", socket.local_addr().expect("an address"));
+    (socket, address)
+}
+
+/// Totals of each origin of a container, by stream.
+fn totals(log: &Log, container: &str) -> BTreeMap<String, Counters> {
+    let mut out = BTreeMap::new();
+    for origin in log.live() {
+        let constants = columns(&origin.info.constants);
+        if constants.get("Container").is_some_and(|name| name == container) {
+            let stream = constants.get("Stream").cloned().unwrap_or_default();
+            assert!(out.insert(stream, origin.counters).is_none(), "one origin a stream");
+        }
+    }
+    out
+}
+
+/// What the engine itself hands out of one stream of a container, as lines.
+fn handed_out(engine: &Engine, name: &str) -> [Vec<String>; 2] {
+    let output = engine.docker(&["logs", name]).output().expect("logs");
+    assert!(output.status.success(), "{output:?}");
+    [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+}
+
+/// Runs a container with these options to its end while it is followed: all that the engine hands out has to be there.
+async fn check(name: &str, options: &[&str], lossy: bool) {
+    let mut engine = Engine::usual();
+    let source = start(engine.options(), &Log::default(), Vec::new());
+    let name = engine.run(name, options, BOTH);
+    engine.wait(&name);
+    let [out, err] = handed_out(&engine, &name);
+    source.until(|r| count(r, &name, "stdout") >= out.len() && count(r, &name, "stderr") >= err.len()).await;
+    let (log, stats) = (source.log.clone(), Arc::clone(&source.stats));
+    source.stop().await;
+    // A restart reads it again, and neither line nor gap comes twice.
+    start(engine.options(), &log, log.live()).stop().await;
+    let records = log.records();
+    assert_eq!(messages(&records, &name, "stdout"), out);
+    assert_eq!(messages(&records, &name, "stderr"), err);
+    let gaps: Vec<_> = stats.gaps().1.iter().map(|gap| (gap.reason, gap.name.clone())).collect();
+    let totals = totals(&log, &name);
+    if lossy {
+        assert_eq!(gaps, [(GapReason::Lossy, name)]);
+        assert!(totals.values().all(|total| (total.gaps, total.gap_words()) == (1, vec!["lossy"])), "{totals:?}");
+    } else {
+        assert_eq!((gaps.len(), out.len(), err.len()), (0, 501, 500));
+        assert!(totals.values().all(|total| total.gaps == 0), "{totals:?}");
+    }
+    assert_eq!(totals.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drivers_that_can_be_read_give_every_line_once() {
+    check("json", &["--log-driver", "json-file"], false).await;
+    check("local", &["--log-driver", "local"], false).await;
+    check("blocking", &["--log-driver", "local", "--log-opt", "mode=blocking"], false).await;
+    check("rotated", &["--log-opt", "max-size=1m", "--log-opt", "max-file=3"], false).await;
+    check("one-file", &["--log-opt", "max-size=1m"], false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remote_drivers_are_read_through_the_engines_cache_which_is_lossy_unless_it_blocks() {
+    let (_syslog, address) = receiver();
+    let to_syslog = format!("syslog-address={address}");
+    let syslog = ["--log-driver", "syslog", "--log-opt", &to_syslog];
+    check("syslog", &syslog, true).await;
+    check("blocking", &[syslog.as_slice(), &["--log-opt", "mode=blocking"]].concat(), false).await;
+    let to_gelf = format!("gelf-address={address}");
+    check("gelf", &["--log-driver", "gelf", "--log-opt", &to_gelf], true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ring_that_dropped_lines_is_a_gap_of_both_streams() {
+    let small = ["--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=1k"];
+    check("json", &small, true).await;
+    check("local", &[small.as_slice(), &["--log-driver", "local"]].concat(), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_the_engine_does_not_keep_is_unreadable() {
+    let mut engine = Engine::usual();
+    let (_syslog, address) = receiver();
+    let to_syslog = format!("syslog-address={address}");
+    let uncached = ["--log-driver", "syslog", "--log-opt", &to_syslog, "--log-opt", "cache-disabled=true"];
+    let source = start(engine.options(), &Log::default(), Vec::new());
+    let uncached = engine.run("uncached", &uncached, BOTH);
+    let none = engine.run("none", &["--log-driver", "none"], BOTH);
+    let readable = engine.run("readable", &[], "echo yes");
+    for name in [&uncached, &none, &readable] {
+        engine.wait(name);
+    }
+    source.until(|r| count(r, &readable, "stdout") == 1 && source.stats.gaps().0 == 2).await;
+    let mut gaps = source.stats.gaps().1;
+    gaps.sort_by_key(|gap| gap.name == none);
+    let gaps: Vec<_> = gaps.iter().map(|gap| (gap.reason, gap.name.as_str())).collect();
+    assert_eq!(gaps, [(GapReason::Unreadable, uncached.as_str()), (GapReason::Unreadable, &none)]);
+    assert_eq!(source.stats.missed(), 2, "no origin says it");
+    source.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_one_file_is_lossy_once_that_was_full() {
+    let mut engine = Engine::usual();
+    let source = start(engine.options(), &Log::default(), Vec::new());
+    let script = "import time\nfor n in range(3000):\n  print('line%d' % n)\n  if n % 20 == 0: time.sleep(0.01)";
+    let one_file = ["--log-opt", "max-size=100k"];
+    let name = engine.create(&["run", "-d"], "one", &one_file, PYTHON, &["python3", "-u", "-c", script]);
+    engine.wait(&name);
+    let records = source.until(|r| messages(r, &name, "stdout").last() == Some(&"line2999")).await;
+    let found = messages(&records, &name, "stdout");
+    let numbers: Vec<u64> = found.iter().map(|line| line[4..].parse().expect("a number")).collect();
+    assert!(numbers.len() > 1000, "{} lines", numbers.len());
+    let log = source.log.clone();
+    assert_eq!(source.stop().await.left_bytes, 0);
+    let kinds: BTreeSet<&str> = log.live().iter().flat_map(|origin| origin.counters.gap_words()).collect();
+    assert!(kinds.contains("lossy"), "{kinds:?} after {} lines", numbers.len());
+}
