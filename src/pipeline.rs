@@ -573,6 +573,8 @@ fn gap_lines(stats: &docker::Stats) -> Vec<String> {
                 docker::GapReason::Gone => "the container was removed before its log was read to the end",
                 docker::GapReason::Unreadable => "the engine does not hand out its log",
                 docker::GapReason::BrokenOff => "the engine broke the log off",
+                docker::GapReason::Skipped => "the engine skipped lines while its log was followed",
+                docker::GapReason::Unproven => "the engine rotated its log too fast to tell whether it skipped lines",
                 docker::GapReason::Lossy => "its log driver drops lines when it is busy",
             };
             let after = gap.after.map(|after| format!(" after {}", record::time::rfc3339(after))).unwrap_or_default();

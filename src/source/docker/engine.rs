@@ -149,6 +149,15 @@ impl Engine {
     ///
     /// bollard gives raw bytes for `export` only, so the path of that request is replaced before it is sent.
     pub fn logs(&self, id: &str, since: Option<Nanos>, follow: bool) -> Streamed<Bytes> {
+        self.log(id, since, None, follow)
+    }
+
+    /// The same, of what the log holds now of the time `since` or later: its last `entries`, or all of it.
+    pub fn retained(&self, id: &str, since: Nanos, entries: Option<u64>) -> Streamed<Bytes> {
+        self.log(id, Some(since), entries, false)
+    }
+
+    fn log(&self, id: &str, since: Option<Nanos>, tail: Option<u64>, follow: bool) -> Streamed<Bytes> {
         let mut query = "/logs?stdout=1&stderr=1&timestamps=1".to_owned();
         if follow {
             query.push_str("&follow=1");
@@ -156,6 +165,9 @@ impl Engine {
         if let Some(since) = since {
             query.push_str("&since=");
             query.push_str(&timestamp::since_text(since));
+        }
+        if let Some(tail) = tail {
+            query.push_str(&format!("&tail={tail}"));
         }
         let timeout = if follow { FOLLOW_TIMEOUT } else { REQUEST_TIMEOUT };
         let docker = self.docker.clone().with_timeout(timeout).with_request_modifier(move |mut request| {

@@ -22,11 +22,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::container::{Container, Exit, Life};
+use super::continuity::Step;
 use super::engine::{Engine, EngineError};
 use super::frame::{Damage, Decoder};
 use super::held::{self, Held};
 use super::opening::Attachment;
 use super::reading::{Format, ReadEnd, Reading};
+use super::recount::Proof;
 use super::signal::{Left, Signal, Target};
 use super::stats::{Counted, GapReason};
 use super::tracks::Tracks;
@@ -84,6 +86,7 @@ pub(super) struct Reader {
     name: String,
     terminal: bool,
     pub(super) tracks: Tracks,
+    proof: Proof,
     pub(super) signals: mpsc::Receiver<Signal>,
     /// What it prints comes from here, until that ends or is let go.
     pub(super) attached: Option<Attachment>,
@@ -119,6 +122,7 @@ impl Reader {
         let (id, name) = (container.candidate.id.clone(), container.candidate.name.clone());
         let (terminal, log_path) = (container.terminal, container.log_path.clone());
         let started_at = container.life.started_at.clone();
+        let proof = Proof::new(&shared, &engine, &container, live.is_empty());
         let tracks = Tracks::resume(Arc::clone(&shared), container, live)?;
         Ok(Reader {
             shared,
@@ -127,6 +131,7 @@ impl Reader {
             name,
             terminal,
             tracks,
+            proof,
             signals,
             attached: None,
             held: None,
@@ -174,6 +179,8 @@ impl Reader {
         self.read_held().await?;
         if self.unread && !self.tracks.are_at_end() && !self.unreadable {
             self.tracks.gap(GapReason::Gone)?;
+        } else if self.proof.is_gone_late() {
+            self.tracks.gap(GapReason::Unproven)?;
         }
         self.tracks.feed_all(Flush::All);
         if let Some(exit) = self.exited.take() {
@@ -270,7 +277,7 @@ impl Reader {
         // One timer for all that is due, set anew only where that changes: this loop turns once a line.
         let (mut timer, mut due) = (pin!(sleep(Duration::ZERO)), None);
         let end = loop {
-            let next_due = [self.tracks.due(), overdue].into_iter().flatten().min();
+            let next_due = [self.tracks.due(), self.proof.due(), overdue].into_iter().flatten().min();
             if let Some(next_due) = next_due.filter(|next| Some(*next) != due) {
                 timer.as_mut().reset(next_due);
             }
@@ -309,6 +316,7 @@ impl Reader {
                     }
                 }
             }
+            self.tell_gap();
             if !self.append_soon().await? {
                 break ReadEnd::Full;
             }
@@ -317,6 +325,7 @@ impl Reader {
         self.after_reading(reading, &end).await?;
         match end {
             ReadEnd::Eof | ReadEnd::Overdue => Ok(Next::Look),
+            ReadEnd::Doubtful => Ok(Next::Follow),
             ReadEnd::Full => self.wait(ROOM_POLL, Next::Follow).await,
             ReadEnd::Failed(error) => self.failed(error).await,
         }
@@ -325,6 +334,7 @@ impl Reader {
     async fn rest(&mut self, life: Life) -> Result<Next, Error> {
         match self.read_to_end(None).await? {
             ReadEnd::Eof => {
+                self.prove(None).await;
                 self.tracks.rest();
                 if let Some(exit) = &life.exit {
                     self.tracks.exit(exit)?;
@@ -333,7 +343,7 @@ impl Reader {
                 self.append_all().await?;
                 Ok(Next::Idle(life))
             }
-            ReadEnd::Full | ReadEnd::Overdue => self.wait(ROOM_POLL, Next::Look).await,
+            ReadEnd::Full | ReadEnd::Overdue | ReadEnd::Doubtful => self.wait(ROOM_POLL, Next::Look).await,
             ReadEnd::Failed(error) => self.failed(error).await,
         }
     }
@@ -374,6 +384,7 @@ impl Reader {
     fn open(&mut self, follow: bool) -> Reading {
         let since = self.tracks.since();
         self.opened_at = self.tracks.consumed();
+        self.proof.begin(follow);
         tracing::debug!(id = self.id, follow, since, "reading the container's log");
         let format = Format::Engine(Decoder::new(self.terminal));
         Reading::new(self.engine.logs(&self.id, since, follow), format, since)
@@ -386,13 +397,31 @@ impl Reader {
             self.tracks.rewind(since);
         }
         self.tracks.count_read(bytes.len());
+        self.proof.arrive();
         reading.decoder.push(bytes);
         loop {
             match reading.decoder.next_entry() {
+                Ok(Some(entry)) if self.proof.entry(&entry) == Step::Reread => return Ok(Some(ReadEnd::Doubtful)),
                 Ok(Some(entry)) => self.tracks.take(entry)?,
                 Ok(None) => return Ok(None),
                 Err(damage) => return Ok(Some(self.damaged(&damage)?)),
             }
+        }
+    }
+
+    /// Tells what was found missing in what was followed.
+    fn tell_gap(&mut self) {
+        if let Some(reason) = self.proof.gap() {
+            self.tracks.gap(reason);
+        }
+    }
+
+    /// Waits until all that was followed is counted, some seconds at most.
+    async fn prove(&mut self, deadline: Option<Instant>) {
+        let patience = Instant::now() + ENGINE_WAIT;
+        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+        for reason in self.proof.settle(until).await {
+            self.tracks.gap(reason);
         }
     }
 
@@ -440,6 +469,7 @@ impl Reader {
     async fn after_reading(&mut self, reading: Reading, end: &ReadEnd) -> Result<(), Error> {
         let mut decoder = reading.decoder;
         drop(reading.stream);
+        self.proof.end();
         if matches!(end, ReadEnd::Eof) {
             self.unread = false;
             if let Some(entry) = decoder.last_entry() {
@@ -561,6 +591,7 @@ impl Reader {
             self.tracks.feed_all(Flush::All);
             break;
         }
+        self.prove(target.deadline).await;
         self.append_all().await?;
         self.answer(target);
         Ok(())

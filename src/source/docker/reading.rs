@@ -19,6 +19,8 @@ pub(super) enum ReadEnd {
     Failed(EngineError),
     /// The buffer has no room.
     Full,
+    /// What follows is doubtful, and comes again in a reading by position.
+    Doubtful,
     /// The deadline of the drain passed, or the stream should have ended long ago.
     Overdue,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for ReadEnd {
             ReadEnd::Eof => f.write_str("end of the log"),
             ReadEnd::Failed(error) => write!(f, "{error}"),
             ReadEnd::Full => f.write_str("the buffer is full"),
+            ReadEnd::Doubtful => f.write_str("the engine may have skipped lines or given them twice"),
             ReadEnd::Overdue => f.write_str("no time left"),
         }
     }

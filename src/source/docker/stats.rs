@@ -23,6 +23,10 @@ pub enum GapReason {
     Unreadable,
     /// The engine broke the log off in the middle.
     BrokenOff,
+    /// The engine left lines out while its log was followed: it rotates faster than it reads.
+    Skipped,
+    /// The engine rotated its log away before it could be asked whether it left lines out.
+    Unproven,
     /// The log driver drops lines when it is busy, and says nothing.
     Lossy,
 }
@@ -31,7 +35,7 @@ impl GapReason {
     /// The kind that counters and manifests know.
     pub fn kind(self) -> GapKind {
         match self {
-            GapReason::Rotated => GapKind::Rotated,
+            GapReason::Rotated | GapReason::Skipped | GapReason::Unproven => GapKind::Rotated,
             GapReason::Gone => GapKind::Gone,
             GapReason::Unreadable => GapKind::Unreadable,
             GapReason::BrokenOff => GapKind::BrokenOff,

@@ -320,6 +320,12 @@ impl Tracks {
             GapReason::Gone => "the container was removed before its log was read to the end: lines may be missing",
             GapReason::Unreadable => "the log of the container cannot be read",
             GapReason::BrokenOff => "the engine broke the log off: lines may be missing",
+            GapReason::Skipped => {
+                "the engine rotates its log faster than it reads it, and skipped lines: lines are missing"
+            }
+            GapReason::Unproven => {
+                "the engine rotated its log before it could be asked whether it skipped lines: lines may be missing"
+            }
             GapReason::Lossy => "the container's log driver drops lines when it is busy: lines may be missing",
         };
         tracing::warn!(

@@ -6,6 +6,7 @@
 mod drivers;
 mod engines;
 mod resume;
+mod rotation;
 mod short;
 mod streams;
 

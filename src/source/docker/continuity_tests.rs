@@ -1,0 +1,1 @@
+//! Steps back, jumps and counts, without an engine.
