@@ -5,6 +5,7 @@
 //! reader       follow, read to the end after the exit, idle, gone               ─▶ entries (frame, timestamp)
 //! attached     a container with --rm, since before its start                    ─▶ pieces of a stream
 //! held         the engine's own file of its log                                 ─▶ entries
+//! continuity   whether a log that is rotated came whole (recount asks), what its driver loses (driver)
 //! tracks       stdout and stderr: one origin each (stream, position)            ─▶ ingest ─▶ buffer
 //! chronicle    exits, and what was missed: one origin a container               ─▶ ingest ─▶ buffer
 //! ```
@@ -18,6 +19,8 @@
 //!   never run side by side.
 //! - **Reading never waits on a sink.** Where the buffer is full the stream is let go and asked for again later: a client
 //!   that stays attached and does not read makes the engine skip lines.
+//! - **What is followed is not taken on trust** where the engine rotates the log: it may skip files, or give one twice. A
+//!   reading without follow may not. See [`continuity`].
 //! - **A drain's target** is what the log holds when it is asked for: each container is read to its end without follow,
 //!   by a request that begins after the drain does.
 

@@ -125,6 +125,7 @@ async fn a_log_of_one_file_is_lossy_once_that_was_full() {
     let found = messages(&records, &name, "stdout");
     let numbers: Vec<u64> = found.iter().map(|line| line[4..].parse().expect("a number")).collect();
     assert!(numbers.len() > 1000, "{} lines", numbers.len());
+    assert!(numbers.is_sorted_by(|one, next| one < next), "a line came twice");
     let log = source.log.clone();
     assert_eq!(source.stop().await.left_bytes, 0);
     let kinds: BTreeSet<&str> = log.live().iter().flat_map(|origin| origin.counters.gap_words()).collect();
