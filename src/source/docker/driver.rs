@@ -8,12 +8,17 @@
 //! | any other (syslog, gelf, fluentd …) | the engine's cache, a local log | unless `mode=blocking`: the cache stands behind a ring of 1 MB |
 //! | any other, `cache-disabled` | nothing | all of them, as far as the engine goes |
 //!
+//! The journal drops what comes faster than its own `RateLimitBurst=` allows; that stands in the journal alone, and nothing
+//! of it shows here.
+//!
 //! A log of one file that may not grow over its size is thrown away whenever it is full, read or not: older engines cut it
 //! under the reader's hands. From then on lines may be missing, and nothing tells.
 
 use std::collections::HashMap;
 
 use bollard::models::HostConfigLogConfig;
+
+use crate::record::Nanos;
 
 /// Size of a file of driver local, and how many there are, where its options do not say.
 const LOCAL_FILE_BYTES: u64 = 20 * 1024 * 1024;
@@ -25,6 +30,36 @@ pub struct Driver {
     pub risk: Risk,
     /// `None`: its log is never rotated, or not by the engine.
     pub rotation: Option<Rotation>,
+    pub pieces: Pieces,
+}
+
+/// What the pieces of a line that was too long for one entry have in common, and an unterminated end of one run and the
+/// first line of the next have not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pieces {
+    /// The time of the first one.
+    #[default]
+    OneTime,
+    /// Each has its own time and, but for the last one, fills a buffer of so many bytes at least.
+    Full(u64),
+}
+
+/// Pieces of one line that have their own times are no further apart.
+const PIECES_APART_MAX_NANOS: Nanos = 1_000_000_000;
+
+/// Least buffer that makes a piece: conmon's. dockerd's has 16 KiB.
+const PIECE_BYTES: u64 = 8_192;
+
+impl Pieces {
+    /// Whether an entry of `next` goes on with a line of which an entry of `time`, so long, was the last piece.
+    pub fn go_on(self, time: Nanos, length: u64, next: Nanos) -> bool {
+        match self {
+            Pieces::OneTime => next == time,
+            Pieces::Full(least) => {
+                next == time || (length >= least && next > time && next - time <= PIECES_APART_MAX_NANOS)
+            }
+        }
+    }
 }
 
 /// How lines may be lost at the source, without a word by the engine.
@@ -61,12 +96,14 @@ impl Driver {
         let options = config.config.as_ref().unwrap_or(&none);
         let own_ring = options.get("mode").is_some_and(|mode| mode == "non-blocking");
         match config.typ.as_deref().unwrap_or_default() {
-            // No driver named: Podman's own, which has no such options.
-            "" | "journald" | "k8s-file" => Driver { risk: ring(own_ring), rotation: None },
+            "" => Driver { risk: ring(own_ring), ..Driver::default() },
+            "journald" => Driver { risk: ring(own_ring), pieces: Pieces::Full(PIECE_BYTES), ..Driver::default() },
+            // Podman's: conmon writes what it has read as a piece, however short that is.
+            "k8s-file" => Driver { risk: ring(own_ring), pieces: Pieces::Full(0), ..Driver::default() },
             "json-file" => Driver::of_files(JSON_FILE, options, own_ring),
             "local" => Driver::of_files(LOCAL, options, own_ring),
-            "none" => Driver { risk: Risk::Unreadable, rotation: None },
-            _ if is_true(options.get("cache-disabled")) => Driver { risk: Risk::Unreadable, rotation: None },
+            "none" => Driver { risk: Risk::Unreadable, ..Driver::default() },
+            _ if is_true(options.get("cache-disabled")) => Driver { risk: Risk::Unreadable, ..Driver::default() },
             _ => {
                 let is_blocking = options.get("mode").is_some_and(|mode| mode == "blocking");
                 Driver::of_files(CACHE, options, !is_blocking)
@@ -80,16 +117,19 @@ impl Driver {
             None => kind.default_size,
         };
         let count = options.get(kind.count).and_then(|text| text.parse().ok()).unwrap_or(kind.default_count);
-        let Some(file_bytes) = size else { return Driver { risk: ring(is_ring), rotation: None } };
+        let Some(file_bytes) = size else { return Driver { risk: ring(is_ring), ..Driver::default() } };
         match count {
-            0 | 1 if is_ring => Driver { risk: Risk::Ring, rotation: None },
-            0 | 1 => Driver { risk: Risk::OneFile { file_bytes, entry_bytes: kind.entry_bytes_least }, rotation: None },
+            0 | 1 if is_ring => Driver { risk: Risk::Ring, ..Driver::default() },
+            0 | 1 => {
+                let risk = Risk::OneFile { file_bytes, entry_bytes: kind.entry_bytes_least };
+                Driver { risk, ..Driver::default() }
+            }
             files => {
                 // Attributes stand in every entry; how long they are, nobody says here.
                 let has_attributes = kind.attributes && ATTRIBUTES.iter().any(|name| options.contains_key(*name));
                 let entry_bytes = if has_attributes { file_bytes } else { kind.entry_bytes };
                 let rotation = Rotation { file_bytes, files, entry_bytes, byte_bytes: kind.byte_bytes };
-                Driver { risk: ring(is_ring), rotation: Some(rotation) }
+                Driver { risk: ring(is_ring), rotation: Some(rotation), ..Driver::default() }
             }
         }
     }
@@ -240,6 +280,23 @@ mod tests {
         let plain = of("json-file", &rotated).rotation.expect("rotated");
         let labelled = of("json-file", &[rotated[0], rotated[1], ("labels", "team")]).rotation.expect("rotated");
         assert!(plain.entry_bytes < 1_000 && labelled.entry_bytes == 1_000_000);
+    }
+
+    #[test]
+    fn pieces_of_one_line_are_told_from_an_end_and_a_beginning() {
+        let check = |driver: &str, length: u64, later: Nanos, expected: bool| {
+            assert_eq!(of(driver, &[]).pieces.go_on(7, length, 7 + later), expected, "{driver} {length} {later}");
+        };
+        for driver in ["json-file", "local", "syslog"] {
+            check(driver, 16_384, 0, true);
+            check(driver, 16_384, 1, false);
+        }
+        check("journald", 16_384, 900_000_000, true);
+        check("journald", 16_384, 1_100_000_000, false);
+        check("journald", 4, 1_000, false);
+        check("journald", 16_384, -1, false);
+        check("k8s-file", 4, 1_000, true);
+        check("k8s-file", 4, 1_100_000_000, false);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::driver::Pieces;
 use super::position::{self, Anchor, Finder, Found, LineEnd, Position};
 use crate::buffer::section::Records;
 use crate::buffer::{OriginInfo, Section};
@@ -208,11 +209,11 @@ impl Track {
         }
     }
 
-    /// True where the window ends in the middle of a line that `next` does not continue: all pieces of one line have the same
-    /// time, so it was left unterminated when the container ended, and has to be flushed first.
-    pub(super) fn is_cut_before(&self, next: &Fresh<'_>) -> bool {
-        !self.window.is_empty()
-            && self.marks.entries.back().is_some_and(|mark| mark.hash.is_none() && mark.time != next.time)
+    /// True where the window ends in the middle of a line that `next` does not continue: it was left unterminated when the
+    /// container ended, and has to be flushed first.
+    pub(super) fn is_cut_before(&self, next: &Fresh<'_>, pieces: Pieces) -> bool {
+        let goes_on = |mark: &Mark| pieces.go_on(mark.time, self.read_end() - mark.begin, next.time);
+        !self.window.is_empty() && self.marks.entries.back().is_some_and(|mark| mark.hash.is_none() && !goes_on(mark))
     }
 
     /// Puts a new entry behind the window.

@@ -36,7 +36,7 @@ fn take(track: &mut Track, entries: &[(Nanos, &str)]) -> Vec<(Nanos, u64, u64)> 
         match track.admit(Some(*time), text.as_bytes(), || 0) {
             Admitted::Old => {}
             Admitted::New(fresh) => {
-                if track.is_cut_before(&fresh) {
+                if track.is_cut_before(&fresh, Pieces::OneTime) {
                     feed(track, Flush::All, &mut records);
                 }
                 track.push(&fresh);

@@ -235,7 +235,7 @@ impl Tracks {
 
     fn push(&mut self, stream: Stream, fresh: &Fresh<'_>) {
         self.note_lossy(stream);
-        if self.get(stream).is_some_and(|track| track.is_cut_before(fresh)) {
+        if self.get(stream).is_some_and(|track| track.is_cut_before(fresh, self.container.driver.pieces)) {
             self.feed(stream, Flush::All);
         }
         if let Some(track) = self.slot(stream) {

@@ -3,8 +3,10 @@
 //! The tests wait for containers without a break, so the source runs on a thread of its own.
 
 use std::net::UdpSocket;
+use std::path::Path;
 
 use super::super::GapReason;
+use super::engines::Dockerd;
 use super::*;
 use crate::record::Counters;
 
@@ -130,4 +132,50 @@ async fn a_log_of_one_file_is_lossy_once_that_was_full() {
     assert_eq!(source.stop().await.left_bytes, 0);
     let kinds: BTreeSet<&str> = log.live().iter().flat_map(|origin| origin.counters.gap_words()).collect();
     assert!(kinds.contains("lossy"), "{kinds:?} after {} lines", numbers.len());
+}
+
+const JOURNALD: &str = "/lib/systemd/systemd-journald";
+
+/// An engine and a journal of its own, which see nothing of the machine's.
+const WITH_JOURNAL: &str =
+    "mount --make-rprivate / && mount -t tmpfs none /run/systemd && mount -t tmpfs none /run/log || exit 1
+[ ! -d /var/log/journal ] || mount -t tmpfs none /var/log/journal
+mkdir /run/systemd/journal; /lib/systemd/systemd-journald & journal=$!
+while [ ! -S /run/systemd/journal/socket ]; do sleep 0.05; done
+/usr/sbin/dockerd \"$@\" & engine=$!
+trap 'kill $engine' TERM
+wait $engine; wait $engine; kill $journal; wait $journal";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_journal_gives_every_line_once() {
+    let may_mount = Command::new("unshare").args(["-m", "true"]).output().is_ok_and(|output| output.status.success());
+    if !may_mount || !Path::new(JOURNALD).exists() {
+        eprintln!("not tested: there is no {JOURNALD}, or this user may not mount a file system");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("folder");
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", WITH_JOURNAL, "sh"]);
+    let dockerd = Dockerd::start_by(command, dir.path(), &["--log-driver", "journald"]);
+    dockerd.load(BUSYBOX);
+    let mut engine = Engine::at(Some(Dockerd::host(dir.path())));
+    let source = start(engine.options(), &Log::default(), Vec::new());
+    let script = format!("{BOTH}; head -c 100000 /dev/zero | tr '\\0' L; echo; {BOTH}");
+    let name = engine.run("journal", &[], &script);
+    engine.wait(&name);
+    let [out, err] = handed_out(&engine, &name);
+    assert_eq!((out.len(), err.len()), (1_002, 1_000));
+    source.until(|r| count(r, &name, "stdout") >= 1_002 && count(r, &name, "stderr") >= 1_000).await;
+    let (log, stats) = (source.log.clone(), Arc::clone(&source.stats));
+    source.stop().await;
+    // Its times are whole microseconds: equal ones are found again, too.
+    start(engine.options(), &log, log.live()).stop().await;
+    let records = log.records();
+    let found = messages(&records, &name, "stdout");
+    let differs = found.iter().zip(&out).position(|(found, out)| found != out);
+    assert_eq!((differs, found.len()), (None, out.len()));
+    assert_eq!(messages(&records, &name, "stderr"), err);
+    assert_eq!(stats.gaps().0, 0);
+    drop(engine);
+    drop(dockerd);
 }

@@ -24,20 +24,25 @@ async fn cutting_proxy(life: Duration) -> String {
 }
 
 /// An engine of a test's own, to be stopped and started.
-struct Dockerd {
+pub(super) struct Dockerd {
     dir: PathBuf,
     child: Child,
 }
 
 impl Dockerd {
-    fn host(dir: &Path) -> String {
+    pub(super) fn host(dir: &Path) -> String {
         format!("unix://{}/docker.sock", dir.display())
     }
 
     fn start(dir: &Path, options: &[&str]) -> Dockerd {
+        Dockerd::start_by(Command::new("/usr/sbin/dockerd"), dir, options)
+    }
+
+    /// By this command, which hands its arguments and a TERM on to dockerd.
+    pub(super) fn start_by(mut command: Command, dir: &Path, options: &[&str]) -> Dockerd {
         let path = |name: &str| dir.join(name).display().to_string();
         let log = std::fs::File::options().create(true).append(true).open(path("log")).expect("log");
-        let child = Command::new("/usr/sbin/dockerd")
+        let child = command
             .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
             .args(["--host", &Dockerd::host(dir), "--iptables=false", "--bridge=none", "--ip-masq=false"])
             .args(options)
@@ -67,7 +72,7 @@ impl Dockerd {
         }
     }
 
-    fn load(&self, image: &str) {
+    pub(super) fn load(&self, image: &str) {
         let host = Dockerd::host(&self.dir);
         let pipe = format!("docker save {image} | DOCKER_HOST={host} docker load");
         let load = Command::new("sh").args(["-c", &pipe]).output().expect("sh");
