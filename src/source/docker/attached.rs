@@ -1,5 +1,6 @@
 //! A container that we are attached to since before its start: its streams come as it writes them, whatever the engine
-//! makes of its log. For containers that the engine removes when they end, see [`super::opening`].
+//! makes of its log. For containers that the engine removes when they end, and those without a log, see
+//! [`super::opening`].
 //!
 //! **Invariant: who is attached never waits**: a container blocks where the engine cannot pass on what it writes. Where the
 //! buffer has no room the stream is let go, and the log is read instead.

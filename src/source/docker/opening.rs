@@ -4,7 +4,7 @@
 //! The engine removes a container with `--rm` together with its log when it ends, so that one that lives for some
 //! milliseconds is gone before its log can be asked for. Such a container is attached to on its `create` event. The event
 //! does not say whether it will be removed: so every new container is attached to first, and let go where its log will
-//! stay.
+//! stay. One whose log driver gives no log stays attached, too: there is no other way to its lines.
 //!
 //! **Attached in time** is proven, or it does not count: either the engine says after it joined us that the container was
 //! never started, or it was started later than we were joined. Engines hold a lock on the container while they start it, and
@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::chronicle::Chronicle;
 use super::container::{Candidate, Container, Exit};
+use super::driver::Risk;
 use super::engine::{Engine, Streamed};
 use super::frame::Stream;
 use super::held::{self, Held};
@@ -111,7 +112,8 @@ pub(super) async fn read(
     let attached = attached.filter(|(_, since)| {
         let started = timestamp::parse_alone(&container.life.started_at);
         let in_time = container.life.is_unborn() || started.is_some_and(|started| *since < started);
-        container.auto_remove && !container.terminal && in_time
+        let is_needed = container.auto_remove || container.driver.risk == Risk::Unreadable;
+        is_needed && !container.terminal && in_time
     });
     if !container.auto_remove {
         held = None;

@@ -316,7 +316,7 @@ impl Reader {
                     }
                 }
             }
-            self.tell_gap();
+            self.tell_gap()?;
             if !self.append_soon().await? {
                 break ReadEnd::Full;
             }
@@ -334,7 +334,7 @@ impl Reader {
     async fn rest(&mut self, life: Life) -> Result<Next, Error> {
         match self.read_to_end(None).await? {
             ReadEnd::Eof => {
-                self.prove(None).await;
+                self.prove(None).await?;
                 self.tracks.rest();
                 if let Some(exit) = &life.exit {
                     self.tracks.exit(exit)?;
@@ -410,19 +410,21 @@ impl Reader {
     }
 
     /// Tells what was found missing in what was followed.
-    fn tell_gap(&mut self) {
-        if let Some(reason) = self.proof.gap() {
-            self.tracks.gap(reason);
+    fn tell_gap(&mut self) -> Result<(), Error> {
+        match self.proof.gap() {
+            Some(reason) => self.tracks.gap(reason),
+            None => Ok(()),
         }
     }
 
     /// Waits until all that was followed is counted, some seconds at most.
-    async fn prove(&mut self, deadline: Option<Instant>) {
+    async fn prove(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
         let patience = Instant::now() + ENGINE_WAIT;
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         for reason in self.proof.settle(until).await {
-            self.tracks.gap(reason);
+            self.tracks.gap(reason)?;
         }
+        Ok(())
     }
 
     /// Appends what was made of the stream; false where the buffer has no room for it within [`ROOM_WAIT`].
@@ -591,7 +593,7 @@ impl Reader {
             self.tracks.feed_all(Flush::All);
             break;
         }
-        self.prove(target.deadline).await;
+        self.prove(target.deadline).await?;
         self.append_all().await?;
         self.answer(target);
         Ok(())
@@ -629,7 +631,8 @@ impl Reader {
             tracing::debug!(id = self.id, %error, "the engine refused the container's log");
             return self.back_off(Next::Look).await;
         }
-        if !self.unreadable {
+        // What was attached to from its start to its end is whole without a log.
+        if !self.unreadable && self.unread {
             self.unreadable = true;
             tracing::warn!(id = self.id, %error, "the engine does not give the container's log");
             self.tracks.gap(GapReason::Unreadable)?;
