@@ -285,6 +285,7 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
     let (files, docker) = root.table("sources", |table| {
         (sources::files(&table, &mut names, &routes), sources::docker(&table, &mut names, &routes))
     });
+    sources::check_docker_host(&docker, request.variables, report);
     sinks::check_loops(&root, &sinks, &files);
     check_purpose(tree, request.purpose, report);
     Config {

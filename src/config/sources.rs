@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use url::Url;
 
 use super::column;
-use super::environment::SOURCES_MAX;
+use super::environment::{SOURCES_MAX, Variables};
 use super::mistake::{Report, nearest};
-use super::node::{Node, quoted};
-use super::table::{Given, Table};
+use super::node::{Node, Origin, quoted};
+use super::table::{Given, Table, shown};
 use crate::ingest::{self, Multiline, Parser, Zone};
 use crate::record::Rule;
 use crate::source::docker;
-use crate::source::docker::{ColumnFrom, Host, Select};
+use crate::source::docker::{Address, ColumnFrom, Host, Select};
 use crate::source::file::{self, StartAt, pattern::Pattern};
 
 /// Bounds of `max_line`, in bytes: shorter pieces are no lines any more, longer ones would stand in memory whole.
@@ -147,42 +146,37 @@ fn select(table: Table<'_>) -> Select {
 }
 
 fn host(table: &Table<'_>) -> Host {
-    let expected = "\"auto\", \"unix:///var/run/docker.sock\", \"tcp://HOST:PORT\" or \"http://HOST:PORT\"";
+    let expected = "\"auto\", \"unix:///var/run/docker.sock\", or HOST:PORT after tcp://, http:// or https://";
     let Some(given) = table.required("host", expected) else { return Host::Auto };
     if given.text == "auto" {
         return Host::Auto;
     }
-    let good = match given.text.strip_prefix("unix://") {
-        Some(path) => path.starts_with('/') && path.len() > 1,
-        None => Url::parse(&given.text).is_ok_and(|url| {
-            // For http, url leaves out a port that is the default of the scheme.
-            let port = url.port().is_some() || url.scheme() == "http";
-            let address = url.has_host() && port && matches!(url.scheme(), "tcp" | "http");
-            address && url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/")
-        }),
-    };
-    if !good {
+    if !Address::is_well_formed(&given.text) {
         given.mistake("is no address of a Docker engine", None, expected);
     }
     Host::Address(given.text)
 }
 
+/// `DOCKER_HOST` names the engine of a source that names none.
+pub fn check_docker_host(sources: &[docker::Options], variables: &Variables, report: &Report) {
+    const NAME: &str = "DOCKER_HOST";
+    let given = variables.get(NAME).filter(|text| !text.is_empty() && !Address::is_well_formed(text));
+    if let Some(text) = given.filter(|_| sources.iter().any(|source| source.host == Host::Auto)) {
+        let what = format!("{} is no address of a Docker engine", shown(text));
+        report.add(&Origin::Variable(NAME.to_owned()), "sources.docker", what, Address::FORMS);
+    }
+}
+
 fn columns(table: &Table<'_>) -> Vec<(String, ColumnFrom)> {
-    let expected = "\"label:NAME\" or \"env:NAME\"";
     let mut columns = Vec::new();
-    for (name, given) in table.map("columns", expected) {
+    for (name, given) in table.map("columns", ColumnFrom::FORMS) {
         if !column::check_source_column(&name, &given) {
             continue;
         }
-        let from = match given.text.split_once(':') {
-            Some(("label", label)) if !label.is_empty() => ColumnFrom::Label(label.to_owned()),
-            Some(("env", variable)) if !variable.is_empty() => ColumnFrom::Env(variable.to_owned()),
-            _ => {
-                given.mistake("names no label and no variable", None, expected);
-                continue;
-            }
-        };
-        columns.push((name, from));
+        match ColumnFrom::parse(&given.text) {
+            Some(from) => columns.push((name, from)),
+            None => given.mistake("is nothing of a container that a column may hold", None, ColumnFrom::FORMS),
+        }
     }
     columns
 }

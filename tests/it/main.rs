@@ -7,6 +7,7 @@ mod command_line;
 mod control;
 mod delivery;
 mod docker;
+mod docker_access;
 mod elasticsearch_sink;
 mod evict;
 mod files;

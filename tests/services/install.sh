@@ -2,7 +2,7 @@
 # Installs, with apt, what the tests need and this machine lacks. Debian and Ubuntu; as root, or through sudo.
 #   install.sh [GROUP…]      without a group: all
 #   build                 C compiler, cmake, clang: for the crates with C inside (aws-lc, zstd)
-#   docker                an engine, its parts, and the static busybox that the test image is made of
+#   docker                an engine, its parts, the static busybox that the test image is made of, and podman
 #   java                  JDK 17 for OpenSearch, JDK 21 or newer for Elasticsearch, maven to fetch both
 #   systemd-image-tools   debootstrap, for the images that are a Debian
 #   packaging             what builds and checks the packages and units
@@ -51,6 +51,7 @@ group() {
       want iptables iptables
       want curl curl
       want busybox-static
+      want podman podman
       ;;
     java) want_java ;;
     systemd-image-tools) want debootstrap debootstrap ;;

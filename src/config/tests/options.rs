@@ -76,8 +76,48 @@ fn docker_keys() {
     assert_eq!(docker.columns, columns);
     assert!(matches!(&docker.ingest.zone, Zone::Named(zone) if zone.iana_name() == Some("Europe/Berlin")));
     assert_eq!((docker.ingest.parser, docker.ingest.multiline), (Parser::Json, Multiline::None));
-    for host in ["unix:///run/user/1000/docker.sock", "http://127.0.0.1:80", "auto"] {
+    for host in ["unix:///run/user/1000/docker.sock", "http://127.0.0.1:80", "https://engine:2376", "auto"] {
         good(&format!("[sinks.console]\n[[sources.docker]]\nhost = \"{host}\"\n"), &[]);
+    }
+}
+
+#[test]
+fn a_docker_host_that_is_no_address_is_a_mistake_where_it_counts() {
+    let auto = "[sinks.console]\n[[sources.docker]]\n";
+    let named = "[sinks.console]\n[[sources.docker]]\nhost = \"unix:///run/docker.sock\"\n";
+    let bad = [("DOCKER_HOST", "ssh://user:hush@engine")];
+    let message = message(auto, &bad);
+    assert!(
+        message.contains("variable DOCKER_HOST: sources.docker: \"ssh://********@engine\" is no address"),
+        "{message}"
+    );
+    assert!(message.contains("expected: unix:///PATH, tcp://HOST:PORT"), "{message}");
+    good(named, &bad);
+    good(MINIMAL, &bad);
+    good(auto, &[("DOCKER_HOST", "tcp://engine:2375")]);
+    good(auto, &[("DOCKER_HOST", "")]);
+}
+
+#[test]
+fn docker_columns_come_from_what_is_known_of_a_container() {
+    let check = |from: &str, expected: Option<ColumnFrom>| {
+        let text = format!("[sinks.console]\n[[sources.docker]]\ncolumns = {{ Mine = \"{from}\" }}\n");
+        match expected {
+            Some(expected) => assert_eq!(good(&text, &[]).config.docker[0].columns, [("Mine".to_owned(), expected)]),
+            None => assert!(message(&text, &[]).contains("expected: \"label:NAME\", \"env:NAME\""), "{from}"),
+        }
+    };
+    check("label:a.b/c", Some(ColumnFrom::Label("a.b/c".into())));
+    check("env:RUN_ID", Some(ColumnFrom::Env("RUN_ID".into())));
+    check("compose:project", Some(ColumnFrom::ComposeProject));
+    check("compose:service", Some(ColumnFrom::ComposeService));
+    check("name", Some(ColumnFrom::Name));
+    check("id", Some(ColumnFrom::Id));
+    check("image", Some(ColumnFrom::Image));
+    let wrong =
+        ["", "label", "label:", "env:", "env:A=B", "compose", "compose:", "compose:number", "name:", "Name", "names"];
+    for wrong in wrong {
+        check(wrong, None);
     }
 }
 

@@ -202,11 +202,11 @@ f.toml:5: sources.docker[0].columns.run_id: "run_id" differs only in its spellin
     did you mean: RunID
     expected: RunID, TaskID, Benchmark, VMName or a name of your own
 
-f.toml:5: sources.docker[0].columns.TaskID: "task" names no label and no variable
-    expected: "label:NAME" or "env:NAME"
+f.toml:5: sources.docker[0].columns.TaskID: "task" is nothing of a container that a column may hold
+    expected: "label:NAME", "env:NAME", "compose:project", "compose:service", "name", "id" or "image"
 
 f.toml:6: sources.docker[0].host: "tcp://engine" is no address of a Docker engine
-    expected: "auto", "unix:///var/run/docker.sock", "tcp://HOST:PORT" or "http://HOST:PORT"
+    expected: "auto", "unix:///var/run/docker.sock", or HOST:PORT after tcp://, http:// or https://
 
 f.toml:8: sources.docker[2].name: "containers" is the name of another source too
     expected: a name of its own

@@ -1,5 +1,4 @@
-//! What is known of a container: whether it is ours to read, and the columns and names that come of it. Pure but for
-//! [`Own::read`].
+//! What is known of a container: whether it is ours to read, and the columns and names that come of it. Pure.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,7 +28,7 @@ pub struct Candidate {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
     pub candidate: Candidate,
-    /// Names and values; used for columns that ask for one of them, and nothing else: secrets stand there.
+    /// Names and values of the variables that columns ask for; nothing else of its environment is ever here.
     env: Vec<(String, String)>,
     /// It has a TTY: one stream, without frames.
     pub terminal: bool,
@@ -50,6 +49,10 @@ pub struct Life {
     /// How that run ended; `None` while it goes on, or where there was none.
     pub exit: Option<Exit>,
 }
+
+/// Labels of what Compose started: Docker's, and podman-compose's own.
+const COMPOSE_PROJECT: &[&str] = &["com.docker.compose.project", "io.podman.compose.project"];
+const COMPOSE_SERVICE: &[&str] = &["com.docker.compose.service", "io.podman.compose.service"];
 
 /// How a run of a container ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -184,12 +187,23 @@ impl Container {
     }
 
     fn column(&self, from: &ColumnFrom) -> String {
+        let Candidate { id, name, image, .. } = &self.candidate;
         match from {
-            ColumnFrom::Label(label) => self.candidate.labels.get(label).cloned().unwrap_or_default(),
+            ColumnFrom::Label(label) => self.label(&[label]),
             ColumnFrom::Env(name) => {
                 self.env.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()).unwrap_or_default()
             }
+            ColumnFrom::ComposeProject => self.label(COMPOSE_PROJECT),
+            ColumnFrom::ComposeService => self.label(COMPOSE_SERVICE),
+            ColumnFrom::Name => name.clone(),
+            ColumnFrom::Id => id.clone(),
+            ColumnFrom::Image => image.clone(),
         }
+    }
+
+    /// Value of the first of these labels that it has.
+    fn label(&self, names: &[&str]) -> String {
+        names.iter().find_map(|name| self.candidate.labels.get(*name)).cloned().unwrap_or_default()
     }
 
     /// The constant columns of one of its streams: the source's own, then those of `[run]`, then where it comes from.
@@ -269,49 +283,6 @@ impl Descriptor {
         let container = fields.next()?.to_owned();
         Some(Descriptor { source: fields.next()?.to_owned(), container, stream })
     }
-}
-
-/// The container that we run in ourselves, whose log we write and must not read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Own {
-    id: Option<String>,
-    hostname: Option<String>,
-}
-
-impl Own {
-    /// Out of `/proc/self/mountinfo` and `/etc/hostname`; knows nothing where they cannot be read.
-    pub fn read() -> Own {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        Own::new(&read("/proc/self/mountinfo"), &read("/etc/hostname"))
-    }
-
-    fn new(mountinfo: &str, hostname: &str) -> Own {
-        let id = mountinfo.lines().find_map(|line| {
-            // Fields: id, parent, device, root within that file system, mount point. Engines mount these three files into a
-            // container out of the folder that they keep for it; on the machine itself they are no mounts.
-            let mut fields = line.split(' ').skip(3);
-            let (root, point) = (fields.next()?, fields.next()?);
-            let ours = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"].contains(&point);
-            let id = root.split('/').find(|part| part.len() == 64 && is_hex(part))?;
-            (ours && root.contains("containers/")).then(|| id.to_owned())
-        });
-        let hostname = hostname.trim();
-        let hostname = (hostname.len() == 12 && is_hex(hostname)).then(|| hostname.to_owned());
-        Own { id, hostname }
-    }
-
-    /// True for the id of our own container.
-    pub fn is(&self, id: &str) -> bool {
-        match (&self.id, &self.hostname) {
-            (Some(own), _) => own == id,
-            (None, Some(hostname)) => id.starts_with(hostname.as_str()),
-            (None, None) => false,
-        }
-    }
-}
-
-fn is_hex(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

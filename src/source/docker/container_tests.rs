@@ -1,4 +1,4 @@
-//! Tests of [`super`]: selection, columns, descriptors, ourselves.
+//! Tests of [`super`]: selection, columns, descriptors.
 
 use std::sync::Arc;
 
@@ -106,6 +106,27 @@ fn columns_are_taken_from_labels_and_environment_before_those_of_the_run() {
 }
 
 #[test]
+fn columns_name_what_compose_and_the_engine_call_a_container() {
+    let check = |labels: &[(&str, &str)], from: &ColumnFrom, expected: &str| {
+        let mut container = container();
+        container.candidate.labels =
+            labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(container.column(from), expected, "{labels:?} {from:?}");
+    };
+    let docker = [("com.docker.compose.project", "bench"), ("com.docker.compose.service", "agent")];
+    let podman = [("io.podman.compose.project", "pods"), ("io.podman.compose.service", "pod")];
+    check(&docker, &ColumnFrom::ComposeProject, "bench");
+    check(&docker, &ColumnFrom::ComposeService, "agent");
+    check(&podman, &ColumnFrom::ComposeProject, "pods");
+    check(&podman, &ColumnFrom::ComposeService, "pod");
+    check(&[podman[0], docker[0]], &ColumnFrom::ComposeProject, "bench");
+    check(&[], &ColumnFrom::ComposeProject, "");
+    check(&[], &ColumnFrom::Name, "task-17");
+    check(&[], &ColumnFrom::Id, "0123");
+    check(&[], &ColumnFrom::Image, "agent:latest");
+}
+
+#[test]
 fn a_list_names_containers_without_slash_and_without_links() {
     let summary = serde_json::json!({"Id": "0123", "Names": ["/web/db", "/db"], "Image": "postgres", "Labels": {}});
     let candidate = Candidate::of_summary(serde_json::from_value(summary).expect("a summary")).expect("an id");
@@ -123,20 +144,4 @@ fn descriptors_name_source_container_and_stream() {
     {
         assert_eq!(Descriptor::decode(other), None, "{other:?}");
     }
-}
-
-#[test]
-fn our_own_container_is_known_by_its_mounts_or_its_host_name() {
-    let id = "67a039d84fbef3d25e49b6664f6e88aa652caac310f264d2587d9a253c50510b";
-    let inside = format!(
-        "622 611 0:52 / /proc rw - proc proc rw\n\
-         731 711 254:0 /var/lib/docker/containers/{id}/hostname /etc/hostname rw,relatime - ext4 /dev/vda rw\n"
-    );
-    let outside = format!("90 22 0:44 / /var/lib/docker/containers/{id}/mounts/shm rw - tmpfs shm rw\n");
-    assert!(Own::new(&inside, "web").is(id));
-    assert!(!Own::new(&inside, "web").is("67a0"));
-    assert!(!Own::new(&outside, "vm-7").is(id));
-    assert!(Own::new("", "67a039d84fbe\n").is(id));
-    assert!(!Own::new("", "67a039d84fbf").is(id));
-    assert!(!Own::new("", "").is(id));
 }

@@ -15,9 +15,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 
-use super::container::{Candidate, Descriptor, Exit, Own};
-use super::engine::{self, Engine, EngineError, Streamed};
+use super::address::{Address, Environment};
+use super::container::{Candidate, Descriptor, Exit};
+use super::engine::{Engine, EngineError, Streamed};
 use super::opening::{self, Ending, Found};
+use super::own::Own;
 use super::position::Position;
 use super::reader::{ENGINE_WAIT, PAUSE_MAX};
 use super::seen::Seen;
@@ -55,7 +57,7 @@ type Ended = (String, Result<Ending, Error>);
 
 struct Containers {
     shared: Arc<Shared>,
-    address: String,
+    address: Address,
     own: Own,
     /// Origins of earlier runs whose container has not been seen yet, by container.
     live: HashMap<String, Vec<LiveOrigin>>,
@@ -84,8 +86,7 @@ struct Containers {
 /// See [`super::run`].
 pub(super) async fn run(setup: Setup) -> Result<(), Error> {
     let Setup { options, run, appender, live, mut control, stats, memory } = setup;
-    let env = std::env::var("DOCKER_HOST").ok();
-    let address = engine::address(&options.host, env.as_deref())?;
+    let address = Address::of(&options.host, &Environment::read())?;
     let ingest = Arc::new(options.ingest.clone());
     let (follows, readings) = (Semaphore::new(FOLLOWS_MAX), Semaphore::new(READINGS_MAX));
     let seen = Mutex::new(Seen::load(memory));
@@ -161,7 +162,7 @@ impl Containers {
         match self.try_connect().await {
             Ok(version) => {
                 if !self.shared.stats.engine_up.swap(true, Ordering::Relaxed) {
-                    tracing::info!(address = self.address, engine = version, "Docker engine reached");
+                    tracing::info!(address = %self.address, engine = version, "Docker engine reached");
                 }
                 self.subscribed = Instant::now();
                 self.reconcile().await
@@ -176,9 +177,11 @@ impl Containers {
     async fn try_connect(&mut self) -> Result<String, EngineError> {
         let engine = match &self.engine {
             Some(engine) => engine.clone(),
-            None => Engine::new(&self.address)?,
+            None => Engine::new(&self.address, self.shared.options.variables())?,
         };
         let version = engine.version().await?;
+        self.shared.stats.podman.store(engine.is_podman(), Ordering::Relaxed);
+        self.own.settle(&engine).await?;
         self.data_folder = data_folder(&engine).await?;
         let now = time::now();
         let from = match self.heard {
@@ -209,7 +212,7 @@ impl Containers {
         self.events = None;
         self.shared.stats.engine_up.store(false, Ordering::Relaxed);
         if !std::mem::replace(&mut self.told, true) {
-            tracing::warn!(address = self.address, %error, "no answer from the Docker engine: trying again until there is one");
+            tracing::warn!(address = %self.address, %error, "no answer from the Docker engine: trying again until there is one");
         }
         self.retry = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(PAUSE_MAX);

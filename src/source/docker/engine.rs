@@ -2,7 +2,11 @@
 //! waits.
 //!
 //! bollard's own `logs` is not used: it takes `since` in whole seconds, reads a terminal's bytes 0 to 2 as frame headers
-//! and hides the engine's in-stream errors among the text. [`super::frame`] decodes instead.
+//! and hides the engine's in-stream errors among the text. [`super::frame`] decodes instead. Nor are its `inspect_container`
+//! and `list_containers`, which log whole answers and fail on words that they do not know: see [`super::answer`].
+//!
+//! bollard asks for paths without a version, which an engine answers as its newest API says. Here each connection settles
+//! on a version first: the newest that both sides know.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -10,21 +14,24 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::container::LogOutput;
-use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage};
-use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-};
+use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage, SystemVersion};
+use bollard::query_parameters::{AttachContainerOptionsBuilder, EventsOptionsBuilder};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use hyper::Uri;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
 use thiserror::Error;
 
-use super::frame;
-use super::options::Host;
-use super::timestamp;
+use super::address::Address;
+use super::{answer, frame, socket, timestamp, tls};
 use crate::record::Nanos;
 
 /// Longest wait for the answer to a call, streams aside.
@@ -33,7 +40,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for the head of the answer of a stream that follows: old engines send it with the first line only.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
+/// Largest answer to a call, streams aside, in bytes: a list of all containers that are known at a time stays below it.
+const ANSWER_MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// What happens to containers and is of interest; Podman says `died` and `remove`.
 const ACTIONS: [&str; 7] = ["create", "start", "oom", "die", "died", "destroy", "remove"];
@@ -49,27 +57,6 @@ pub enum EngineError {
     Unreachable(String),
 }
 
-/// An address that no engine can have.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("docker host \"{0}\" is not supported: use unix:///PATH, tcp://HOST:PORT or http://HOST:PORT")]
-pub struct AddressError(pub String);
-
-/// The address that `host` stands for; `env` is the value of `DOCKER_HOST`.
-///
-/// # Errors
-/// [`AddressError`] for a form that is not supported.
-pub fn address(host: &Host, env: Option<&str>) -> Result<String, AddressError> {
-    let address = match host {
-        Host::Address(address) => address.as_str(),
-        Host::Auto => env.filter(|value| !value.is_empty()).unwrap_or(DEFAULT_ADDRESS),
-    };
-    let rest = ["unix://", "tcp://", "http://"].iter().find_map(|scheme| address.strip_prefix(scheme));
-    match rest {
-        Some(rest) if !rest.is_empty() => Ok(address.to_owned()),
-        _ => Err(AddressError(address.to_owned())),
-    }
-}
-
 /// Body of a log stream as it comes, and of events.
 pub type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, EngineError>> + Send>>;
 
@@ -77,54 +64,118 @@ pub type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, EngineError>> + Send>
 #[derive(Clone, Debug)]
 pub struct Engine {
     docker: Docker,
-    address: Arc<str>,
+    address: Arc<Address>,
+    /// Names of the variables that are kept of a container's environment.
+    variables: Arc<[String]>,
+    /// Minor number of the API's version that was settled on; 0: none yet.
+    api: Arc<AtomicU32>,
+    podman: Arc<AtomicBool>,
 }
 
 impl Engine {
-    /// `address` as [`address`] gives it. Connects to nothing yet.
+    /// Connects to nothing yet. `variables`: those of a container's environment that [`Engine::inspect`] tells.
     ///
     /// # Errors
-    /// [`EngineError::Unreachable`] where there is no such socket.
-    pub fn new(address: &str) -> Result<Engine, EngineError> {
-        let docker = Docker::connect_with_host(address).map_err(|error| failure(address, error))?;
-        Ok(Engine { docker: docker.with_timeout(REQUEST_TIMEOUT), address: address.into() })
+    /// [`EngineError::Unreachable`] where there is no such socket, or certificates cannot be used.
+    pub fn new(address: &Address, variables: Arc<[String]>) -> Result<Engine, EngineError> {
+        let docker = client(address).map_err(EngineError::Unreachable)?.with_timeout(REQUEST_TIMEOUT);
+        Ok(Engine {
+            docker,
+            address: Arc::new(address.clone()),
+            variables,
+            api: Arc::default(),
+            podman: Arc::default(),
+        })
     }
 
-    /// Name and version of the engine, for people.
+    /// Name and version of the engine, for people. Settles on the version of the API that all further calls are made by.
     ///
     /// # Errors
     /// [`EngineError`], as for all calls.
     pub async fn version(&self) -> Result<String, EngineError> {
         let version = self.docker.version().await.map_err(|error| failure(&self.address, error))?;
-        let name = version.platform.map(|platform| platform.name).unwrap_or_default();
+        self.api.store(settled(&version), Ordering::Relaxed);
+        let SystemVersion { platform, components, version, api_version, .. } = version;
+        let names = platform.map(|platform| platform.name).into_iter();
+        let mut names = names.chain(components.into_iter().flatten().map(|component| component.name));
+        // Podman gives its platform where Docker gives its name.
+        let name = names.find(|name| !name.is_empty() && !name.contains('/')).unwrap_or_default();
+        self.podman.store(name.starts_with("Podman"), Ordering::Relaxed);
         let part = |text: Option<String>| text.unwrap_or_default();
-        Ok(format!("{name} {} (API {})", part(version.version), part(version.api_version)).trim().to_owned())
+        Ok(format!("{name} {} (API {})", part(version), part(api_version)).trim().to_owned())
     }
 
-    /// All containers, running or not.
+    /// Whether it is Podman, as its [version](Engine::version) said.
+    pub fn is_podman(&self) -> bool {
+        self.podman.load(Ordering::Relaxed)
+    }
+
+    /// All containers, running or not; what [`answer::listed`] keeps of them.
     ///
     /// # Errors
     /// [`EngineError`].
     pub async fn list(&self) -> Result<Vec<ContainerSummary>, EngineError> {
-        let options = ListContainersOptionsBuilder::default().all(true).build();
-        self.docker.list_containers(Some(options)).await.map_err(|error| failure(&self.address, error))
+        answer::listed(self.ask("/containers/json?all=true").await?).map_err(not_understood)
     }
 
-    /// One container; `None` where the engine has none of that id.
+    /// One container, what [`answer::inspected`] keeps of it; `None` where the engine has none of that id.
     ///
     /// # Errors
     /// [`EngineError`].
     pub async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
-        match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
-            Ok(found) => Ok(Some(found)),
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-            Err(error) => Err(failure(&self.address, error)),
+        match self.ask(&format!("/containers/{id}/json")).await {
+            Ok(found) => answer::inspected(found, &self.variables).map(Some).map_err(not_understood),
+            Err(EngineError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+
+    /// The answer to a GET, whole.
+    async fn ask(&self, path: &str) -> Result<Value, EngineError> {
+        let mut body = self.get(path.to_owned(), REQUEST_TIMEOUT);
+        let whole = async {
+            let mut bytes = Vec::new();
+            while let Some(chunk) = body.next().await {
+                bytes.extend_from_slice(&chunk?);
+                if bytes.len() > ANSWER_MAX_BYTES {
+                    return Err(EngineError::Unreachable(format!(
+                        "its answer is longer than {ANSWER_MAX_BYTES} bytes"
+                    )));
+                }
+            }
+            serde_json::from_slice(&bytes).map_err(not_understood)
+        };
+        let late = |_| EngineError::Unreachable(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()));
+        tokio::time::timeout(REQUEST_TIMEOUT, whole).await.map_err(late)?
+    }
+
+    /// The body of the answer to a GET as it comes. `timeout`: for its head.
+    ///
+    /// bollard gives raw bytes for `export` only, so the path of that request is replaced before it is sent.
+    fn get(&self, path: String, timeout: Duration) -> Streamed<Bytes> {
+        let docker = self.versioned(timeout, Some(path));
+        let address = Arc::clone(&self.address);
+        Box::pin(docker.export_container("").map(move |chunk| chunk.map_err(|error| failure(&address, error))))
+    }
+
+    /// A client whose requests ask for the version that was settled on, and for `path` where there is one.
+    fn versioned(&self, timeout: Duration, path: Option<String>) -> Docker {
+        let prefix = match self.api.load(Ordering::Relaxed) {
+            0 => String::new(),
+            minor => format!("/v{API_MAJOR}.{minor}"),
+        };
+        self.docker.clone().with_timeout(timeout).with_request_modifier(move |mut request| {
+            let asked = path.as_deref().or(request.uri().path_and_query().map(|path| path.as_str()));
+            // Where that is no path, nothing is asked for: the default is no address.
+            let uri = asked.and_then(|path| with_path(request.uri(), &format!("{prefix}{path}")));
+            *request.uri_mut() = uri.unwrap_or_default();
+            request
+        })
     }
 
     /// Whether the engine runs on this machine: its files and its clock are ours.
     pub fn is_local(&self) -> bool {
-        self.address.starts_with("unix://")
+        matches!(*self.address, Address::Unix(_))
     }
 
     /// The folder in which the engine keeps its data, as it names it; `None` where it does not say.
@@ -132,22 +183,21 @@ impl Engine {
     /// # Errors
     /// [`EngineError`].
     pub async fn data_folder(&self) -> Result<Option<PathBuf>, EngineError> {
-        let info = self.docker.info().await.map_err(|error| failure(&self.address, error))?;
-        Ok(info.docker_root_dir.filter(|folder| !folder.is_empty()).map(PathBuf::from))
+        let info = self.ask("/info").await?;
+        let folder = info.get("DockerRootDir").and_then(Value::as_str).filter(|folder| !folder.is_empty());
+        Ok(folder.map(PathBuf::from))
     }
 
     /// What happens to containers, from `since` on without an end.
     pub fn events(&self, since: Nanos) -> Streamed<EventMessage> {
         let filters = HashMap::from([("type", vec!["container"]), ("event", ACTIONS.to_vec())]);
         let options = EventsOptionsBuilder::default().since(&timestamp::since_text(since)).filters(&filters).build();
-        let docker = self.docker.clone().with_timeout(FOLLOW_TIMEOUT);
+        let docker = self.versioned(FOLLOW_TIMEOUT, None);
         let address = Arc::clone(&self.address);
         Box::pin(docker.events(Some(options)).map(move |event| event.map_err(|error| failure(&address, error))))
     }
 
     /// Both streams of a container's log with timestamps, as raw bytes for [`super::frame::Decoder`].
-    ///
-    /// bollard gives raw bytes for `export` only, so the path of that request is replaced before it is sent.
     pub fn logs(&self, id: &str, since: Option<Nanos>, follow: bool) -> Streamed<Bytes> {
         self.log(id, since, None, follow)
     }
@@ -158,27 +208,77 @@ impl Engine {
     }
 
     fn log(&self, id: &str, since: Option<Nanos>, tail: Option<u64>, follow: bool) -> Streamed<Bytes> {
-        let mut query = "/logs?stdout=1&stderr=1&timestamps=1".to_owned();
+        let mut path = format!("/containers/{id}/logs?stdout=1&stderr=1&timestamps=1");
         if follow {
-            query.push_str("&follow=1");
+            path.push_str("&follow=1");
         }
         if let Some(since) = since {
-            query.push_str("&since=");
-            query.push_str(&timestamp::since_text(since));
+            path.push_str("&since=");
+            path.push_str(&timestamp::since_text(since));
         }
         if let Some(tail) = tail {
-            query.push_str(&format!("&tail={tail}"));
+            path.push_str(&format!("&tail={tail}"));
         }
-        let timeout = if follow { FOLLOW_TIMEOUT } else { REQUEST_TIMEOUT };
-        let docker = self.docker.clone().with_timeout(timeout).with_request_modifier(move |mut request| {
-            let path = request.uri().to_string();
-            // Where that is not the request it has to be, nothing is asked for: the default is no address.
-            let logs = path.strip_suffix("/export").map(|container| format!("{container}{query}"));
-            *request.uri_mut() = logs.and_then(|uri| uri.parse().ok()).unwrap_or_default();
-            request
-        });
-        let address = Arc::clone(&self.address);
-        Box::pin(docker.export_container(id).map(move |chunk| chunk.map_err(|error| failure(&address, error))))
+        self.get(path, if follow { FOLLOW_TIMEOUT } else { REQUEST_TIMEOUT })
+    }
+}
+
+/// Major number of the API that all engines have.
+const API_MAJOR: usize = 1;
+
+/// Minor number of the newest version of the API that both sides know, but none older than the engine still speaks;
+/// 0 where it names none of ours.
+fn settled(version: &SystemVersion) -> u32 {
+    let minor = |text: &Option<String>| {
+        let (major, minor) = text.as_deref()?.split_once('.')?;
+        (major.parse() == Ok(API_MAJOR)).then(|| minor.parse::<u32>().ok())?
+    };
+    let ours = u32::try_from(API_DEFAULT_VERSION.minor_version).unwrap_or(u32::MAX);
+    let newest = minor(&version.api_version).unwrap_or(0);
+    newest.min(ours.max(minor(&version.min_api_version).unwrap_or(0)))
+}
+
+fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// A client for this address; connects to nothing.
+fn client(address: &Address) -> Result<Docker, String> {
+    let seconds = REQUEST_TIMEOUT.as_secs();
+    let docker = match address {
+        Address::Unix(path) => {
+            if let Some(fault) = socket::fault(path) {
+                return Err(fault);
+            }
+            Docker::connect_with_unix(&path.to_string_lossy(), seconds, API_DEFAULT_VERSION)
+        }
+        Address::Plain(authority) => Docker::connect_with_http(authority, seconds, API_DEFAULT_VERSION),
+        Address::Tls(authority, folder) => {
+            let tls = tls::client(folder.as_deref()).map_err(|error| error.to_string())?;
+            let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+            let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+            let send = move |request: BollardRequest| {
+                let answer = client.request(request);
+                async move { answer.await.map_err(bollard::errors::Error::from) }
+            };
+            let address = Some(format!("https://{authority}"));
+            Docker::connect_with_custom_transport(send, address, seconds, API_DEFAULT_VERSION)
+        }
+    };
+    docker.map_err(|error| error.to_string())
+}
+
+fn not_understood(error: serde_json::Error) -> EngineError {
+    EngineError::Unreachable(format!("its answer is not understood: {error}"))
+}
+
+/// Why the connection to this address failed, where that shows.
+fn remedy(address: &Address, error: &io::Error) -> Option<String> {
+    match address {
+        Address::Unix(path) if error.kind() == io::ErrorKind::PermissionDenied => Some(socket::denied(path)),
+        _ => None,
     }
 }
 
@@ -190,7 +290,7 @@ impl Engine {
     /// [`EngineError`].
     pub async fn attach(&self, id: &str) -> Result<Streamed<(frame::Stream, Bytes)>, EngineError> {
         let options = AttachContainerOptionsBuilder::default().stdout(true).stderr(true).stream(true).build();
-        let attached = self.docker.attach_container(id, Some(options)).await;
+        let attached = self.versioned(REQUEST_TIMEOUT, None).attach_container(id, Some(options)).await;
         let attached = attached.map_err(|error| failure(&self.address, error))?;
         let address = Arc::clone(&self.address);
         Ok(Box::pin(attached.output.filter_map(move |piece| {
@@ -209,35 +309,28 @@ impl Engine {
 }
 
 /// bollard's error as one of ours; `address` where the connection itself is at fault.
-fn failure(address: &str, error: bollard::errors::Error) -> EngineError {
+fn failure(address: &Address, error: bollard::errors::Error) -> EngineError {
     use bollard::errors::Error;
-    match error {
-        Error::DockerResponseServerError { status_code, message } => {
-            EngineError::Refused { status: status_code, message: message.trim().to_owned() }
-        }
-        Error::SocketNotFoundError(path) => {
-            EngineError::Unreachable(format!("there is no socket {path}: is the engine installed and running?"))
-        }
-        error => {
-            let mut text = error.to_string();
-            let mut source = error.source();
-            while let Some(cause) = source {
-                if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
-                    return EngineError::Unreachable(format!(
-                        "no right to use the engine's socket {address}: run as a member of its group (often `docker`; \
-                         in a container, group_add), or as root"
-                    ));
-                }
-                let cause_text = cause.to_string();
-                if !text.contains(&cause_text) {
-                    text.push_str(": ");
-                    text.push_str(&cause_text);
-                }
-                source = cause.source();
-            }
-            EngineError::Unreachable(text)
-        }
+    if let Error::DockerResponseServerError { status_code, message } = error {
+        return EngineError::Refused { status: status_code, message: message.trim().to_owned() };
     }
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(remedy) = cause.downcast_ref::<io::Error>().and_then(|error| remedy(address, error)) {
+            return EngineError::Unreachable(remedy);
+        }
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    if let Address::Tls(_, Some(folder)) = address {
+        text.push_str(&format!(" (certificates of {})", folder.display()));
+    }
+    EngineError::Unreachable(text)
 }
 
 #[cfg(test)]
@@ -245,25 +338,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
-        let check = |host: Host, env: Option<&str>, expected: Result<&str, &str>| {
-            let expected = expected.map(str::to_owned).map_err(|text| AddressError(text.to_owned()));
-            assert_eq!(address(&host, env), expected);
-        };
-        let named = |text: &str| Host::Address(text.to_owned());
-        check(Host::Auto, None, Ok("unix:///var/run/docker.sock"));
-        check(Host::Auto, Some(""), Ok("unix:///var/run/docker.sock"));
-        check(Host::Auto, Some("tcp://10.0.0.1:2375"), Ok("tcp://10.0.0.1:2375"));
-        check(named("unix:///run/podman.sock"), Some("tcp://10.0.0.1:2375"), Ok("unix:///run/podman.sock"));
-        check(named("http://engine:2375"), None, Ok("http://engine:2375"));
-        for bad in ["", "unix://", "/var/run/docker.sock", "ssh://host", "https://host:2376"] {
-            check(named(bad), None, Err(bad));
-        }
+    fn a_socket_that_is_not_there_is_named() {
+        let address = Address::Unix("/nowhere/docker.sock".into());
+        let error = Engine::new(&address, Arc::default()).expect_err("no socket");
+        assert!(error.to_string().contains("/nowhere/docker.sock"), "{error}");
     }
 
     #[test]
-    fn a_socket_that_is_not_there_is_named() {
-        let error = Engine::new("unix:///nowhere/docker.sock").expect_err("no socket");
-        assert!(error.to_string().contains("/nowhere/docker.sock"), "{error}");
+    fn the_newest_version_that_both_sides_know_is_settled_on() {
+        let check = |newest: Option<&str>, oldest: Option<&str>, expected: u32| {
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            let (api_version, min_api_version) = (text(newest), text(oldest));
+            let version = SystemVersion { api_version, min_api_version, ..SystemVersion::default() };
+            assert_eq!(settled(&version), expected, "{newest:?} {oldest:?}");
+        };
+        check(Some("1.41"), Some("1.12"), 41);
+        check(Some("1.53"), None, 53);
+        check(Some("1.70"), Some("1.44"), 53);
+        check(Some("1.70"), Some("1.60"), 60);
+        check(Some("2.0"), Some("1.60"), 0);
+        check(Some("new"), None, 0);
+        check(None, None, 0);
     }
 }

@@ -24,6 +24,8 @@
 //! - **A drain's target** is what the log holds when it is asked for: each container is read to its end without follow,
 //!   by a request that begins after the drain does.
 
+mod address;
+mod answer;
 mod attached;
 mod chronicle;
 mod container;
@@ -37,17 +39,20 @@ pub mod fuzz;
 mod held;
 mod opening;
 pub mod options;
+mod own;
 pub mod position;
 mod reader;
 mod reading;
 mod recount;
 mod seen;
 mod signal;
+mod socket;
 mod stats;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod timestamp;
+mod tls;
 mod tracks;
 
 use std::io;
@@ -57,7 +62,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 
-pub use engine::AddressError;
+pub use address::{Address, AddressError, Environment};
 pub use frame::{Damage, Decoder, ENTRY_MAX_BYTES, Entry, Stream};
 pub use options::{ColumnFrom, Host, Options, Select};
 pub use stats::{GAPS_MAX, Gap, GapReason, Stats};
@@ -145,11 +150,10 @@ pub async fn run(setup: Setup) -> Result<(), Error> {
 /// # Errors
 /// What answered, or did not, and what to do, in one line.
 pub async fn probe(options: &Options) -> Result<String, String> {
-    let host = std::env::var("DOCKER_HOST").ok();
-    let address = engine::address(&options.host, host.as_deref()).map_err(|error| error.to_string())?;
-    let asked = async { engine::Engine::new(&address)?.version().await };
+    let address = Address::of(&options.host, &Environment::read()).map_err(|error| error.to_string())?;
+    let asked = async { engine::Engine::new(&address, Arc::default())?.version().await };
     match asked.await {
-        Ok(version) => Ok(format!("{address} answers, API {version}")),
+        Ok(version) => Ok(format!("{address} answers, {version}")),
         Err(error) => Err(format!("{address}: {error}")),
     }
 }

@@ -235,7 +235,9 @@ impl Tracks {
 
     fn push(&mut self, stream: Stream, fresh: &Fresh<'_>) {
         self.note_lossy(stream);
-        if self.get(stream).is_some_and(|track| track.is_cut_before(fresh, self.container.driver.pieces)) {
+        let pieces = self.container.driver.pieces;
+        let times_tell = !self.shared.stats.podman.load(Ordering::Relaxed);
+        if times_tell && self.get(stream).is_some_and(|track| track.is_cut_before(fresh, pieces)) {
             self.feed(stream, Flush::All);
         }
         if let Some(track) = self.slot(stream) {

@@ -56,7 +56,17 @@ impl Authority {
         path
     }
 
-    fn acceptor(&self, ask_client: bool) -> TlsAcceptor {
+    /// Writes `ca.pem`, `cert.pem` and `key.pem`, as in the folder that `DOCKER_CERT_PATH` names.
+    pub fn write_docker(&self, folder: &std::path::Path) {
+        let (certificate, key) = self.sign(ExtendedKeyUsagePurpose::ClientAuth);
+        fs::create_dir_all(folder).expect("a folder");
+        self.write_ca(folder);
+        fs::write(folder.join("cert.pem"), certificate.pem()).expect("a file");
+        fs::write(folder.join("key.pem"), key.serialize_pem()).expect("a file");
+    }
+
+    /// The server's side of TLS; `ask_client`: clients have to show a certificate of this authority.
+    pub fn acceptor(&self, ask_client: bool) -> TlsAcceptor {
         let (certificate, key) = self.sign(ExtendedKeyUsagePurpose::ServerAuth);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

@@ -2,6 +2,7 @@
 
 pub mod auth_proxy;
 pub mod azure;
+pub mod docker_proxy;
 pub mod engine;
 pub mod fault_proxy;
 pub mod ferry;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use super::super::own::Own;
+use super::super::{Address, Environment};
 use super::*;
 
 /// A TCP proxy in front of the engine's socket that cuts every connection after this long, as those in front of remote engines
@@ -165,6 +167,33 @@ async fn an_engine_restart_with_live_restore_costs_nothing() {
     source.stop().await;
     drop(engine);
     drop(dockerd);
+}
+
+#[tokio::test]
+async fn whoever_shares_a_network_is_told_from_whose_it_is() {
+    let mut engine = Engine::usual();
+    let host = engine.run("host", &[], "cat /proc/self/mountinfo; exec sleep 1000");
+    let full = engine.name("guest");
+    let network = format!("container:{host}");
+    let script = "cat /proc/self/mountinfo; exec sleep 1000";
+    engine.call(&["run", "-d", "--name", &full, "--network", &network, BUSYBOX, "sh", "-c", script]);
+    let (host, guest) = (engine.id(&host), engine.id(&full));
+    let address = Address::of(&Host::Auto, &Environment::read()).expect("an address");
+    let client = super::super::engine::Engine::new(&address, Arc::default()).expect("a client");
+    for (own, other) in [(&host, &guest), (&guest, &host)] {
+        let end = Instant::now() + PATIENCE;
+        let mountinfo = loop {
+            let logs = engine.call(&["logs", own]);
+            if logs.contains(" /etc/resolv.conf ") {
+                break logs;
+            }
+            assert!(Instant::now() < end, "no mounts: {logs}");
+        };
+        let mut found = Own::new("", &mountinfo, &host[..12]);
+        assert!(found.is(&host), "without the engine it looks like that");
+        found.settle(&client).await.expect("the engine answers");
+        assert!(found.is(own) && !found.is(other), "{found:?}");
+    }
 }
 
 #[tokio::test]

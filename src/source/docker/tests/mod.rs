@@ -5,6 +5,7 @@
 
 mod drivers;
 mod engines;
+mod podman;
 mod resume;
 mod rotation;
 mod short;
