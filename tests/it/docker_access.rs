@@ -99,6 +99,7 @@ async fn a_proxy_that_lets_through_only_what_the_readme_lists_is_enough() {
     ferry.set("DOCKER_HOST", &proxy.host);
     let asked = ferry.call(&["check", "--online"]);
     assert!(asked.stdout.contains(" answers, ") && asked.code == Some(0), "{asked:?}");
+    assert!(asked.stdout.contains("; 0 of "), "none of ours is there yet: {asked:?}");
     let running = ferry.run();
     until("the start", async || running.text().contains("Docker engine reached").then_some(())).await;
     let secret = format!("SECRET={SECRET}");
@@ -137,11 +138,32 @@ async fn a_proxy_that_lets_through_only_what_the_readme_lists_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_a_proxy_refuses_is_named() {
+    let (needed, _) = listed_calls();
+    let mut containers = Containers::new("refused");
+    containers.start("one", &["--network", "none"], BUSYBOX, &["echo", "one"]);
+    for (n, call) in needed.iter().enumerate() {
+        let mut ferry = Ferry::new(&format!("{}{SINK}", containers.source("")));
+        let allowed = needed.iter().filter(|other| *other != call).cloned().collect();
+        let proxy = DockerProxy::on_socket(&ferry.path(&format!("{n}.sock")), Some(allowed));
+        ferry.set("DOCKER_HOST", &proxy.host);
+        let asked = ferry.call(&["check", "--online"]);
+        let (method, path) = call;
+        let (before, behind) = path.split_once("{id}").unwrap_or((path, ""));
+        assert_eq!(asked.code, Some(1), "{asked:?}");
+        let line = asked.stdout.lines().find(|line| line.starts_with("failed  source containers"));
+        let line = line.unwrap_or_else(|| panic!("{call:?}: {asked:?}"));
+        let named = line.contains(&format!("{method} {before}")) && line.contains(&format!("{behind}: forbidden by"));
+        assert!(named && line.ends_with("(status 403)"), "{call:?}: {line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_engine_behind_tls_is_read_with_the_certificates_of_the_environment() {
     let authority = Authority::new();
     let proxy = DockerProxy::by_tcp(Some(&authority), None).await;
     let mut containers = Containers::new("tls");
-    let name = containers.start("one", &["--network", "none"], BUSYBOX, &["echo", "by TLS"]);
+    let name = containers.start("one", &["--network", "none"], BUSYBOX, &["sh", "-c", "echo by TLS; exec sleep 600"]);
     for host in ["".to_owned(), format!("host = \"{}\"", proxy.host.replace("tcp://", "https://"))] {
         let mut ferry = Ferry::new(&format!("{}{SINK}", containers.source(&host)));
         authority.write_docker(&ferry.path("certs"));
@@ -157,6 +179,13 @@ async fn an_engine_behind_tls_is_read_with_the_certificates_of_the_environment()
         let ended = ferry.call(&["ship"]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert_eq!(of_container(&ferry.records("records.ndjson"), &name), ["by TLS"]);
+        let running = ferry.run();
+        let late = containers.start(&format!("late{}", host.len()), &["--network", "none"], BUSYBOX, &["echo", "late"]);
+        until("what came later", async || {
+            (of_container(&ferry.records("records.ndjson"), &late) == ["late"]).then_some(())
+        })
+        .await;
+        running.kill();
     }
 }
 

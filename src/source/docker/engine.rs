@@ -57,6 +57,18 @@ pub enum EngineError {
     Unreachable(String),
 }
 
+impl EngineError {
+    /// The same, with the name of the call where that was refused: a proxy may let through others.
+    fn of(self, call: &str) -> EngineError {
+        match self {
+            EngineError::Refused { status, message } => {
+                EngineError::Refused { status, message: format!("{call}: {message}") }
+            }
+            other => other,
+        }
+    }
+}
+
 /// Body of a log stream as it comes, and of events.
 pub type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, EngineError>> + Send>>;
 
@@ -93,7 +105,8 @@ impl Engine {
     /// # Errors
     /// [`EngineError`], as for all calls.
     pub async fn version(&self) -> Result<String, EngineError> {
-        let version = self.docker.version().await.map_err(|error| failure(&self.address, error))?;
+        let version = self.docker.version().await;
+        let version = version.map_err(|error| failure(&self.address, error).of("GET /version"))?;
         self.api.store(settled(&version), Ordering::Relaxed);
         let SystemVersion { platform, components, version, api_version, .. } = version;
         let names = platform.map(|platform| platform.name).into_iter();
@@ -130,13 +143,24 @@ impl Engine {
         }
     }
 
+    /// Whether the engine lets us read the log of this container at all.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn try_logs(&self, id: &str) -> Result<(), EngineError> {
+        let path = format!("/containers/{id}/logs");
+        let first = self.get(format!("{path}?stdout=1&stderr=1&tail=0"), REQUEST_TIMEOUT).next().await;
+        first.transpose().map(drop).map_err(|error| error.of(&format!("GET {path}")))
+    }
+
     /// The answer to a GET, whole.
     async fn ask(&self, path: &str) -> Result<Value, EngineError> {
         let mut body = self.get(path.to_owned(), REQUEST_TIMEOUT);
         let whole = async {
             let mut bytes = Vec::new();
             while let Some(chunk) = body.next().await {
-                bytes.extend_from_slice(&chunk?);
+                let call = || format!("GET {}", path.split('?').next().unwrap_or_default());
+                bytes.extend_from_slice(&chunk.map_err(|error| error.of(&call()))?);
                 if bytes.len() > ANSWER_MAX_BYTES {
                     return Err(EngineError::Unreachable(format!(
                         "its answer is longer than {ANSWER_MAX_BYTES} bytes"
@@ -194,7 +218,8 @@ impl Engine {
         let options = EventsOptionsBuilder::default().since(&timestamp::since_text(since)).filters(&filters).build();
         let docker = self.versioned(FOLLOW_TIMEOUT, None);
         let address = Arc::clone(&self.address);
-        Box::pin(docker.events(Some(options)).map(move |event| event.map_err(|error| failure(&address, error))))
+        let said = move |error| failure(&address, error).of("GET /events");
+        Box::pin(docker.events(Some(options)).map(move |event| event.map_err(&said)))
     }
 
     /// Both streams of a container's log with timestamps, as raw bytes for [`super::frame::Decoder`].

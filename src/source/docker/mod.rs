@@ -58,9 +58,12 @@ mod tracks;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 
 pub use address::{Address, AddressError, Environment};
 pub use frame::{Damage, Decoder, ENTRY_MAX_BYTES, Entry, Stream};
@@ -68,10 +71,13 @@ pub use options::{ColumnFrom, Host, Options, Select};
 pub use stats::{GAPS_MAX, Gap, GapReason, Stats};
 pub use timestamp::parse as parse_timestamp;
 
+use container::Candidate;
+use engine::{Engine, EngineError};
 use seen::Seen;
 
 use crate::buffer::{Appender, LiveOrigin};
 use crate::ingest;
+use crate::record::time;
 use crate::source::{Control, RunColumns};
 
 /// Most logs that are followed at a time, one connection each; further running containers wait for a place.
@@ -145,15 +151,38 @@ pub async fn run(setup: Setup) -> Result<(), Error> {
     containers::run(setup).await
 }
 
-/// Asks the engine for its version, for `check --online`.
+/// Longest wait for the refusal of events, which come when they come.
+const EVENTS_PROBE: Duration = Duration::from_millis(500);
+
+/// Makes each of the calls that reading takes, for `check --online`.
 ///
 /// # Errors
 /// What answered, or did not, and what to do, in one line.
 pub async fn probe(options: &Options) -> Result<String, String> {
     let address = Address::of(&options.host, &Environment::read()).map_err(|error| error.to_string())?;
-    let asked = async { engine::Engine::new(&address, Arc::default())?.version().await };
-    match asked.await {
-        Ok(version) => Ok(format!("{address} answers, {version}")),
+    match try_calls(&address, options).await {
+        Ok(found) => Ok(format!("{address} answers, {found}")),
         Err(error) => Err(format!("{address}: {error}")),
     }
+}
+
+async fn try_calls(address: &Address, options: &Options) -> Result<String, EngineError> {
+    let engine = Engine::new(address, options.variables())?;
+    let version = engine.version().await?;
+    let mut events = engine.events(time::now());
+    if let Ok(Some(refused)) = timeout(EVENTS_PROBE, events.next()).await {
+        refused?;
+    }
+    let listed = engine.list().await?;
+    let listed: Vec<Candidate> = listed.into_iter().filter_map(Candidate::of_summary).collect();
+    if let Some(one) = listed.first() {
+        engine.inspect(&one.id).await?;
+        match engine.try_logs(&one.id).await {
+            // Gone meanwhile, or one whose log cannot be read: others may be.
+            Err(EngineError::Refused { status, .. }) if !matches!(status, 401 | 403 | 405) => {}
+            tried => tried?,
+        }
+    }
+    let selected = listed.iter().filter(|candidate| candidate.is_selected(options)).count();
+    Ok(format!("{version}; {selected} of {} containers selected", listed.len()))
 }
