@@ -175,11 +175,10 @@ async fn missed(shared: &Shared, candidate: Candidate, signals: &mut mpsc::Recei
             Ok(None) | Err(_) => break,
         }
     }
-    note_missed(shared, candidate, exit.as_ref()).await
+    note_missed(shared, candidate, &exit.unwrap_or_default()).await
 }
 
-/// See [`missed`]; `exit`: how it ended, where that is known.
-pub(super) async fn note_missed(shared: &Shared, candidate: Candidate, exit: Option<&Exit>) -> Result<(), Error> {
+async fn note_missed(shared: &Shared, candidate: Candidate, exit: &Exit) -> Result<(), Error> {
     tracing::warn!(
         container = candidate.name,
         id = candidate.id,
@@ -190,7 +189,7 @@ pub(super) async fn note_missed(shared: &Shared, candidate: Candidate, exit: Opt
     let container = Container::of_candidate(candidate);
     let mut chronicle = Chronicle::new(shared, &container)?;
     let gap = chronicle.gap(GapReason::Gone);
-    let exit = exit.and_then(|exit| chronicle.exit(&name, exit, time::now()));
+    let exit = chronicle.exit(&name, exit, time::now());
     for section in gap.into_iter().chain(exit).chain([chronicle.end()]) {
         shared.appender.append(section).await.map_err(|_| Error::BufferClosed)?;
     }

@@ -95,6 +95,8 @@ pub(super) struct Reader {
     log_path: Option<PathBuf>,
     /// The engine's words for the start of its last run.
     started_at: String,
+    /// It ran when its reading began.
+    runs: bool,
     /// How its run ended, as an event said, until that is recorded.
     exited: Option<Exit>,
     pause: Duration,
@@ -121,7 +123,8 @@ impl Reader {
     ) -> Result<Reader, Error> {
         let (id, name) = (container.candidate.id.clone(), container.candidate.name.clone());
         let (terminal, log_path) = (container.terminal, container.log_path.clone());
-        let started_at = container.life.started_at.clone();
+        let (runs, started_at) = (container.life.running, container.life.started_at.clone());
+        shared.stats.set_running(&id, runs.then_some(name.as_str()));
         let proof = Proof::new(&shared, &engine, &container, live.is_empty());
         let tracks = Tracks::resume(Arc::clone(&shared), container, live)?;
         Ok(Reader {
@@ -137,6 +140,7 @@ impl Reader {
             held: None,
             log_path,
             started_at,
+            runs,
             exited: None,
             pause: PAUSE_FIRST,
             refusals: 0,
@@ -156,7 +160,12 @@ impl Reader {
         let shared = Arc::clone(&self.shared);
         let _counted = Counted::new(&shared.stats.containers);
         self.append_all().await?;
-        let mut next = if self.attached.is_some() { Next::Attached } else { Next::Look };
+        let mut next = match self.attached.is_some() {
+            true => Next::Attached,
+            // It may not run for long.
+            false if self.runs => Next::Follow,
+            false => Next::Look,
+        };
         let ended = loop {
             next = match next {
                 Next::Look => self.look().await?,
@@ -183,7 +192,10 @@ impl Reader {
             self.tracks.gap(GapReason::Unproven)?;
         }
         self.tracks.feed_all(Flush::All);
-        if let Some(exit) = self.exited.take() {
+        let has_run = !Life { started_at: self.started_at.clone(), ..Life::default() }.is_unborn();
+        if self.exited.is_some() || (has_run && !self.tracks.has_exit(&self.started_at)) {
+            let unknown = || Exit { started_at: self.started_at.clone(), ..Exit::default() };
+            let exit = self.exited.take().unwrap_or_else(unknown);
             self.tracks.exit(&exit)?;
         }
         self.shared.seen().account(&self.id, time::now());
@@ -643,6 +655,10 @@ impl Reader {
             Ok(Some(inspected)) => Life::of_inspect(&inspected),
             Err(_) => return self.back_off(Next::Look).await,
         };
+        if let Some(exit) = &life.exit {
+            self.tracks.exit(exit)?;
+            self.append_all().await?;
+        }
         Ok(Next::Idle(life))
     }
 

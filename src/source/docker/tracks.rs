@@ -302,13 +302,15 @@ impl Tracks {
     /// [`Error`]: there are no random ids.
     pub(super) fn gap(&mut self, reason: GapReason) -> Result<(), Error> {
         self.say_gap(None, reason);
-        match self.stdout.as_mut().or(self.stderr.as_mut()) {
-            Some(track) => track.count_gap(reason.kind()),
-            None => {
-                let section = self.chronicle()?.gap(reason);
-                self.outbox.extend(section);
+        let section = match self.stdout.as_mut().or(self.stderr.as_mut()) {
+            Some(track) => {
+                track.count_gap(reason.kind());
+                // There may not be another line to say it with.
+                track.section(None)
             }
-        }
+            None => self.chronicle()?.gap(reason),
+        };
+        self.outbox.extend(section);
         Ok(())
     }
 

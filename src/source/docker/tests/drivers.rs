@@ -24,8 +24,8 @@ fn totals(log: &Log, container: &str) -> BTreeMap<String, Counters> {
     let mut out = BTreeMap::new();
     for origin in log.live() {
         let constants = columns(&origin.info.constants);
-        if constants.get("Container").is_some_and(|name| name == container) {
-            let stream = constants.get("Stream").cloned().unwrap_or_default();
+        let stream = constants.get("Stream").cloned();
+        if let Some(stream) = stream.filter(|_| constants["Container"] == container) {
             assert!(out.insert(stream, origin.counters).is_none(), "one origin a stream");
         }
     }
@@ -99,13 +99,11 @@ async fn a_log_that_the_engine_does_not_keep_is_unreadable() {
     let (_syslog, address) = receiver();
     let to_syslog = format!("syslog-address={address}");
     let uncached = ["--log-driver", "syslog", "--log-opt", &to_syslog, "--log-opt", "cache-disabled=true"];
-    let source = start(engine.options(), &Log::default(), Vec::new());
-    let uncached = engine.run("uncached", &uncached, BOTH);
-    let none = engine.run("none", &["--log-driver", "none"], BOTH);
+    let script = format!("sleep 2; {BOTH}");
+    let uncached = engine.run("uncached", &uncached, &script);
+    let none = engine.run("none", &["--log-driver", "none"], &script);
     let readable = engine.run("readable", &[], "echo yes");
-    for name in [&uncached, &none, &readable] {
-        engine.wait(name);
-    }
+    let source = start(engine.options(), &Log::default(), Vec::new());
     source.until(|r| count(r, &readable, "stdout") == 1 && source.stats.gaps().0 == 2).await;
     let mut gaps = source.stats.gaps().1;
     gaps.sort_by_key(|gap| gap.name == none);
@@ -114,6 +112,23 @@ async fn a_log_that_the_engine_does_not_keep_is_unreadable() {
     // Without a line of theirs, what is said of the containers says it.
     source.until(|_| source.log.live().iter().map(|origin| origin.counters.gaps).sum::<u64>() == 2).await;
     source.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_without_a_log_is_read_from_before_its_start() {
+    let mut engine = Engine::usual();
+    let source = start(engine.options(), &Log::default(), Vec::new());
+    source.until_engine_is_up().await;
+    let name = engine.create(&["create"], "none", &["--log-driver", "none"], BUSYBOX, &["sh", "-c", BOTH]);
+    source.until(|_| source.stats.following() == 1).await;
+    engine.call(&["start", &name]);
+    source.until(|r| count(r, &name, "") == 1).await;
+    let (log, stats) = (source.log.clone(), Arc::clone(&source.stats));
+    source.stop().await;
+    let records = log.records();
+    assert_eq!(messages(&records, &name, "stdout"), [numbered("out", 0..500), vec!["tail".to_owned()]].concat());
+    assert_eq!(messages(&records, &name, "stderr"), numbered("err", 0..500));
+    assert_eq!(stats.gaps().0, 0, "{:?}", stats.gaps());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
