@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
 
 use super::address::{Address, Environment};
 use super::container::{Candidate, Descriptor, Exit};
@@ -38,6 +38,9 @@ const EVENTS_OVERLAP_NANOS: Nanos = 10_000_000_000;
 
 /// First pause before an absent engine is asked again; the longest is [`PAUSE_MAX`].
 const CONNECT_PAUSE_FIRST: Duration = Duration::from_millis(100);
+
+/// How long a drain waits for the engine's next event: those that are on their way.
+const EVENTS_READY: Duration = Duration::from_millis(20);
 
 /// A subscription to events that held this long ends any outage.
 const STEADY: Duration = Duration::from_secs(10);
@@ -350,7 +353,14 @@ impl Containers {
             sleep_until(self.retry.min(until)).await;
             self.connect().await?;
         }
-        if self.events.is_some() { self.reconcile().await } else { Ok(()) }
+        if self.events.is_none() {
+            return Ok(());
+        }
+        // What the engine has said already, exits above all.
+        while let Ok(Ok(event)) = timeout(EVENTS_READY, next_event(&mut self.events)).await {
+            self.on_event(event);
+        }
+        self.reconcile().await
     }
 
     /// Tells every task its target.

@@ -192,17 +192,23 @@ impl Reader {
             self.tracks.gap(GapReason::Unproven)?;
         }
         self.tracks.feed_all(Flush::All);
-        let has_run = !Life { started_at: self.started_at.clone(), ..Life::default() }.is_unborn();
-        if self.exited.is_some() || (has_run && !self.tracks.has_exit(&self.started_at)) {
-            let unknown = || Exit { started_at: self.started_at.clone(), ..Exit::default() };
-            let exit = self.exited.take().unwrap_or_else(unknown);
-            self.tracks.exit(&exit)?;
-        }
+        self.exit_of_gone()?;
         self.shared.seen().account(&self.id, time::now());
         self.tracks.end();
         self.append_all().await?;
         for target in drains {
             self.answer(target);
+        }
+        Ok(())
+    }
+
+    /// Records how its last run ended, as far as that is known.
+    fn exit_of_gone(&mut self) -> Result<(), Error> {
+        let has_run = !Life { started_at: self.started_at.clone(), ..Life::default() }.is_unborn();
+        if self.exited.is_some() || (has_run && !self.tracks.has_exit(&self.started_at)) {
+            let unknown = || Exit { started_at: self.started_at.clone(), ..Exit::default() };
+            let exit = self.exited.take().unwrap_or_else(unknown);
+            self.tracks.exit(&exit)?;
         }
         Ok(())
     }
@@ -554,6 +560,10 @@ impl Reader {
         let patience = Instant::now() + ENGINE_WAIT;
         let is_past = |instant: Option<Instant>| instant.is_some_and(|instant| Instant::now() >= instant);
         let mut unchanged = None;
+        let life = match self.engine.inspect(&self.id).await {
+            Ok(Some(inspected)) => Life::of_inspect(&inspected),
+            Ok(None) | Err(_) => Life::default(),
+        };
         loop {
             let mut end = self.read_to_end(target.deadline).await?;
             if matches!(end, ReadEnd::Failed(_))
@@ -580,11 +590,13 @@ impl Reader {
                     continue;
                 }
                 end => {
+                    self.tracks.feed_all(Flush::All);
                     // One that was removed meanwhile has no log to be read to its end: what came of it is all.
-                    if !self.is_gone().await {
+                    if self.is_gone().await {
+                        self.exit_of_gone()?;
+                    } else {
                         tracing::warn!(id = self.id, reason = %end, "the container's log was not read to its end");
                     }
-                    self.tracks.feed_all(Flush::All);
                     break;
                 }
             }
@@ -606,6 +618,9 @@ impl Reader {
             break;
         }
         self.prove(target.deadline).await?;
+        if let Some(exit) = &life.exit {
+            self.tracks.exit(exit)?;
+        }
         self.append_all().await?;
         self.answer(target);
         Ok(())

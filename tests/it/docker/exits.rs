@@ -81,7 +81,7 @@ async fn every_end_of_a_container_is_a_record_with_its_exit_code_behind_its_line
     containers.wait(&twice);
     until("the first exit", async || exits(&reading.records()).contains_key(&twice).then_some(())).await;
     containers.call(&["start", &twice]);
-    until("lines", async || containers.logs(&killed)[0].contains("no end").then_some(())).await;
+    until("lines", async || containers.logs(&killed)[1].contains("error 500").then_some(())).await;
     containers.call(&["kill", &killed]);
     let ended = [&zero, &seven, &killed, &silent, &starved, &twice];
     for name in ended {
