@@ -46,6 +46,9 @@ const ANSWER_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// What happens to containers and is of interest; Podman says `died` and `remove`.
 const ACTIONS: [&str; 7] = ["create", "start", "oom", "die", "died", "destroy", "remove"];
 
+/// Podman's words for a container that it has not.
+const NO_SUCH: &str = "no such container";
+
 /// A call that gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EngineError {
@@ -139,6 +142,8 @@ impl Engine {
         match self.ask(&format!("/containers/{id}/json")).await {
             Ok(found) => answer::inspected(found, &self.variables).map(Some).map_err(not_understood),
             Err(EngineError::Refused { status: 404, .. }) => Ok(None),
+            // Podman, while it removes it.
+            Err(EngineError::Refused { status: 500, message }) if message.contains(NO_SUCH) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -200,6 +205,11 @@ impl Engine {
     /// Whether the engine runs on this machine: its files and its clock are ours.
     pub fn is_local(&self) -> bool {
         matches!(*self.address, Address::Unix(_))
+    }
+
+    /// Whether attaching to a container proves anything, and changes nothing: see [`super::opening`].
+    pub fn may_attach(&self) -> bool {
+        self.is_local() && !self.is_podman()
     }
 
     /// The folder in which the engine keeps its data, as it names it; `None` where it does not say.

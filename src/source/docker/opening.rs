@@ -9,7 +9,8 @@
 //! **Attached in time** is proven, or it does not count: either the engine says after it joined us that the container was
 //! never started, or it was started later than we were joined. Engines hold a lock on the container while they start it, and
 //! join nobody meanwhile, so there is nothing in between. Both clocks are the same: only engines on this machine
-//! are attached to.
+//! are attached to. Podman never is: it makes a container that has ended ready to start anew for whoever attaches, and forgets
+//! how it ended.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,7 +72,7 @@ pub(super) async fn read(
     mut signals: mpsc::Receiver<Signal>,
 ) -> Result<Ending, Error> {
     let Found { candidate, is_new, data_folder, live } = found;
-    let is_new = is_new && live.is_empty() && engine.is_local() && candidate.is_selected(&shared.options);
+    let is_new = is_new && live.is_empty() && engine.may_attach() && candidate.is_selected(&shared.options);
     let mut held =
         data_folder.as_ref().filter(|_| is_new).map(|folder| Held::new(held::log_path(folder, &candidate.id)));
     let attached = if is_new { attach(&engine, &candidate.id).await } else { None };

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bollard::models::ContainerStateStatusEnum;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -352,6 +353,9 @@ impl Reader {
     async fn rest(&mut self, life: Life) -> Result<Next, Error> {
         match self.read_to_end(None).await? {
             ReadEnd::Eof => {
+                if !self.was_whole().await {
+                    return self.back_off(Next::Look).await;
+                }
                 self.prove(None).await?;
                 self.tracks.rest();
                 if let Some(exit) = &life.exit {
@@ -364,6 +368,16 @@ impl Reader {
             ReadEnd::Full | ReadEnd::Overdue | ReadEnd::Doubtful => self.wait(ROOM_POLL, Next::Look).await,
             ReadEnd::Failed(error) => self.failed(error).await,
         }
+    }
+
+    /// Whether the end of a reading that has just ended was that of the log. Podman also ends one where it removes the log
+    /// meanwhile, so it has to have the container still.
+    async fn was_whole(&mut self) -> bool {
+        if self.engine.is_podman() {
+            let state = self.engine.inspect(&self.id).await.ok().flatten().and_then(|inspected| inspected.state);
+            self.unread = state.is_none_or(|state| state.status == Some(ContainerStateStatusEnum::REMOVING));
+        }
+        !self.unread
     }
 
     /// Waits until the container runs again, has run, or is gone.
@@ -491,7 +505,7 @@ impl Reader {
         drop(reading.stream);
         self.proof.end();
         if matches!(end, ReadEnd::Eof) {
-            self.unread = false;
+            self.unread = self.engine.is_podman();
             if let Some(entry) = decoder.last_entry() {
                 self.tracks.take(entry)?;
             }

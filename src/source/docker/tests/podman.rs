@@ -158,3 +158,53 @@ async fn crashes_and_a_service_that_stops_and_starts_neither_lose_nor_double_a_l
     source.stop().await;
     drop(service);
 }
+
+/// Podman's events come late, so that it may have removed a container before anybody heard of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn short_containers_that_podman_removes_are_read_whole_or_named() {
+    let dir = tempfile::tempdir().expect("folder");
+    let service = Service::with_image(dir.path());
+    let mut engine = Engine::at(Some(Service::host(dir.path())));
+    let source = start(engine.options(), &Log::default(), Vec::new());
+    source.until_engine_is_up().await;
+    let mut all = Vec::new();
+    for n in 0..24 {
+        let (lines, pause) = (n * 40, if n % 4 == 0 { "sleep 2; " } else { "" });
+        let script =
+            format!("i=0; while [ $i -lt {lines} ]; do echo line$i; echo err$i >&2; i=$((i+1)); done; {pause}exit 3");
+        all.push((run(&mut engine, &format!("short{n}"), &["--rm"], &script), lines, !pause.is_empty()));
+    }
+    let whole = |r: &Records, name: &str, lines: u64| {
+        let exit = messages(r, name, "");
+        let said = exit.len() == 1 && exit[0].contains("exited with code 3");
+        said && count(r, name, "stdout") as u64 == lines && count(r, name, "stderr") as u64 == lines
+    };
+    let unknown = || {
+        let (records, (_, gaps)) = (source.log.records(), source.stats.gaps());
+        let of = |(name, lines, is_slow): &(String, u64, bool)| {
+            let is_named = !is_slow && gaps.iter().any(|gap| gap.name == *name);
+            let seen = (messages(&records, name, "").join(","), count(&records, name, "stdout"));
+            (!is_named && !whole(&records, name, *lines)).then(|| (name.clone(), *lines, seen))
+        };
+        all.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let end = Instant::now() + Duration::from_secs(30);
+    while !unknown().is_empty() {
+        assert!(Instant::now() < end, "{:?} of {:?}", unknown(), source.stats.gaps());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let records = source.log.records();
+    let missing = all.iter().filter(|(name, lines, _)| !whole(&records, name, *lines)).count();
+    for (name, ..) in &all {
+        let first = |prefix: &str, stream: &str| numbered(prefix, 0..count(&records, name, stream) as u64);
+        assert_eq!(messages(&records, name, "stdout"), first("line", "stdout"), "{name}");
+        assert_eq!(messages(&records, name, "stderr"), first("err", "stderr"), "{name}");
+        // Nothing is done to a container: each ends as it does by itself, and is removed.
+        let exits = messages(&records, name, "");
+        assert!(exits.iter().all(|exit| exit.contains("exited with code 3")), "{exits:?}");
+    }
+    eprintln!("{missing} of {} are named as gone", all.len());
+    assert_eq!(engine.call(&["ps", "-aq"]), "");
+    source.stop().await;
+    drop(service);
+}
