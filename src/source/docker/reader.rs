@@ -106,7 +106,7 @@ pub(super) struct Reader {
     opened_at: u64,
     /// The last stream ended at once: to be asked for again after a pause only, where the container runs.
     fruitless: bool,
-    /// Consumed bytes where the engine's stream was last found damaged.
+    /// Bytes that were read where the engine's stream was last found damaged.
     damaged_at: Option<u64>,
     /// The end of the log was not reached since the container was last known to run.
     pub(super) unread: bool,
@@ -491,7 +491,8 @@ impl Reader {
 
     /// The engine's stream cannot be read on. It is read again by position; the gap is noted once for each place.
     fn damaged(&mut self, damage: &Damage) -> Result<ReadEnd, Error> {
-        let place = Some(self.tracks.consumed());
+        // Up to there it is the same in each reading, whatever was consumed meanwhile.
+        let place = Some(self.tracks.read_end());
         if self.damaged_at != place {
             self.damaged_at = place;
             self.tracks.gap(GapReason::BrokenOff)?;

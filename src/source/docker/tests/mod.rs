@@ -8,6 +8,7 @@ mod engines;
 mod podman;
 mod resume;
 mod rotation;
+mod rubbish;
 mod short;
 mod streams;
 
