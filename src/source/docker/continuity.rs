@@ -10,16 +10,17 @@
 //!
 //! # What shows
 //! - **A step back**: within one stream, times do not go backwards but where the clock is set back. What follows a step
-//!   back is not taken: the log is read again by position, which finds the place for certain. Where the step is still
-//!   there, it was the clock.
+//!   back is left until the last entry that was taken comes by again. Where it does not, the log is read again by
+//!   position, which finds the place for certain. Where the step is still there then, it was the clock.
 //! - **A jump**: what is left out is at least one whole file, written between the entry before it and the one after it.
 //!   At [`WRITTEN_MAX`] that takes a time, so no lines are missing between entries that are closer to each other. Nor can
 //!   any be before one whole file was delivered.
 //!
 //! A jump is no proof of the contrary: most containers are quiet most of the time. So
-//! - where both sides of it came at once, they had waited in the engine, which was late: the log is read again by position
-//!   before anything behind the jump is taken. What the engine still has comes then, what it has not is a gap;
-//! - where the second side came later, as it does after a pause, the entries from the one before the jump on are
+//! - where both sides of it came at once, they had waited in the engine, which was late; and where the log would have grown
+//!   by a good part of a file at its usual pace, the engine may have slept. There the log is read again by position before
+//!   anything behind the jump is taken. What the engine still has comes then, what it has not is a gap;
+//! - else, as after any pause, the entries from the one before the jump on are
 //!   counted, and the engine is asked for the same stretch without follow before it can be rotated away. As many entries in
 //!   between as were taken prove that none is missing: those taken are some of those in the log. More are a gap. A
 //!   stretch that the engine no longer has when it is asked is a gap, too.
@@ -49,6 +50,15 @@ const RECOUNT_SHARE: u64 = 8;
 
 /// Bytes that an entry of usual text takes in the log beside its payload.
 const USUAL_ENTRY_BYTES: u64 = 80;
+
+/// A jump in which a steady log grows by this part of a file is no pause of its own.
+const STEADY_SHARE: f64 = 0.25;
+
+/// The pace of a log is taken over so long.
+const PACE_NANOS: Nanos = 2_000_000_000;
+
+/// A file that is given again comes as fast as the engine can read. What has not come to its known end by then is none.
+const REPLAY_MAX: Duration = Duration::from_secs(1);
 
 /// Pauses between two readings for the sake of a jump: the first, and the longest, where nothing was found by them.
 const REREAD_PAUSE_FIRST: Duration = Duration::from_millis(250);
@@ -94,11 +104,11 @@ impl Marker {
         Mark { stream: entry.stream, time, nth, length: entry.payload.len() }
     }
 
-    /// Whether an entry of this stream and time is in the place of one before it, or of the last one. The pieces of one line
-    /// have one time; a line that has the time of the one before it is as good as never seen.
-    fn is_step_back(&self, stream: Stream, time: Option<Nanos>) -> bool {
-        let (Some(run), Some(time)) = (self.runs[stream as usize], time) else { return false };
-        time < run.time || (time == run.time && run.ended)
+    /// Whether an entry of this stream and time stands behind a later one, and whether it may be the last one again. The
+    /// pieces of one line have one time; a line that has the time of the one before it is as good as never seen.
+    fn step_back(&self, stream: Stream, time: Option<Nanos>) -> (bool, bool) {
+        let (Some(run), Some(time)) = (self.runs[stream as usize], time) else { return (false, false) };
+        (time < run.time, time == run.time && run.ended)
     }
 }
 
@@ -116,8 +126,40 @@ pub struct Stretch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Take,
+    /// Leave it: it was taken before.
+    Leave,
     /// Leave it and all that comes behind it; read the log again by position.
     Reread,
+}
+
+/// How much a log grows, by the times of its entries.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// Bytes a nanosecond.
+    rate: f64,
+    since: Option<Nanos>,
+    bytes: u64,
+}
+
+impl Pace {
+    fn add(&mut self, time: Nanos, bytes: u64) {
+        let since = *self.since.get_or_insert(time);
+        if time.saturating_sub(since) >= PACE_NANOS {
+            self.rate = self.bytes as f64 / time.saturating_sub(since) as f64;
+            (self.since, self.bytes) = (Some(time), 0);
+        }
+        self.bytes += bytes;
+    }
+}
+
+/// A file that is given again.
+#[derive(Clone, Debug)]
+struct Replay {
+    /// The last entry that was taken, and the first that came behind it.
+    until: Mark,
+    first: Mark,
+    began: Instant,
+    marker: Marker,
 }
 
 /// The stretch under way.
@@ -155,6 +197,8 @@ pub struct Continuity {
     /// When the present bytes came, and when the last entry did.
     arrived: Instant,
     last_arrived: Instant,
+    pace: Pace,
+    replay: Option<Replay>,
     open: Option<Open>,
     closed: VecDeque<Stretch>,
     /// A stretch was let go uncounted.
@@ -162,6 +206,8 @@ pub struct Continuity {
     /// Both sides of that for which the log is read again, and how often it was.
     judged: Option<(Mark, Mark)>,
     judged_times: u8,
+    /// The new reading has come to that place.
+    judged_seen: bool,
     next_reread: Instant,
     reread_pause: Duration,
 }
@@ -183,11 +229,14 @@ impl Continuity {
             entries: 0,
             arrived: now,
             last_arrived: now,
+            pace: Pace::default(),
+            replay: None,
             open: None,
             closed: VecDeque::new(),
             overflowed: false,
             judged: None,
             judged_times: 0,
+            judged_seen: false,
             next_reread: now,
             reread_pause: REREAD_PAUSE_FIRST,
         }
@@ -199,6 +248,8 @@ impl Continuity {
         self.following = follow;
         self.opened = wall;
         self.live = false;
+        self.replay = None;
+        self.pace.since = None;
         self.marker = Marker::default();
         self.last = None;
         self.latest = Nanos::MIN;
@@ -232,20 +283,28 @@ impl Continuity {
         if !self.following {
             return Step::Take;
         }
-        let back = self.marker.is_step_back(entry.stream, entry.time);
+        if let Some(replay) = self.replay.take() {
+            return self.replayed(replay, entry);
+        }
+        let (back, again) = self.marker.step_back(entry.stream, entry.time);
+        let before = self.marker.clone();
         let mark = self.marker.mark(entry);
         self.live |= mark.time >= self.opened;
         self.learn(mark);
         if self.live
             && let Some(last) = self.last
-            && self.is_suspect(last, mark, back) == Step::Reread
         {
-            return Step::Reread;
+            let step = if back || again { self.stepped_back(last, mark, back) } else { self.jumped(last, mark) };
+            if step != Step::Take {
+                self.marker = before;
+                return if step == Step::Leave { self.replay(last, mark, entry) } else { step };
+            }
         }
         self.last = Some(mark);
         self.last_arrived = self.arrived;
         self.latest = self.latest.max(mark.time);
         self.entries += 1;
+        self.pace.add(mark.time, length + USUAL_ENTRY_BYTES);
         if let Some(open) = &mut self.open {
             open.bytes += length + USUAL_ENTRY_BYTES;
         }
@@ -260,22 +319,47 @@ impl Continuity {
         {
             let same = mark == to;
             self.reread_pause = if same { (self.reread_pause * 2).min(REREAD_PAUSE_MAX) } else { REREAD_PAUSE_FIRST };
-            if !same {
-                self.judged = None;
-            }
+            self.judged = self.judged.filter(|_| same);
+            self.judged_seen = true;
         }
     }
 
-    fn is_suspect(&mut self, last: Mark, mark: Mark, back: bool) -> Step {
+    /// An entry comes behind a later one of its stream, or one of the same time.
+    fn stepped_back(&mut self, last: Mark, mark: Mark, back: bool) -> Step {
         let judged = self.judged == Some((last, mark));
-        if back {
-            if judged && self.judged_times >= REREADS_MAX {
-                return Step::Take;
-            }
-            self.judged_times = if judged { self.judged_times + 1 } else { 1 };
-            self.judged = Some((last, mark));
-            return Step::Reread;
+        if judged && self.judged_times >= REREADS_MAX {
+            return Step::Take;
         }
+        if back { Step::Leave } else { self.judge_back(last, mark) }
+    }
+
+    fn judge_back(&mut self, last: Mark, mark: Mark) -> Step {
+        let judged = self.judged == Some((last, mark));
+        self.judged_times = if judged { self.judged_times + 1 } else { 1 };
+        self.judged = Some((last, mark));
+        Step::Reread
+    }
+
+    /// What comes may be a file that is given again.
+    fn replay(&mut self, until: Mark, first: Mark, entry: &Entry<'_>) -> Step {
+        self.replayed(Replay { until, first, began: self.arrived, marker: Marker::default() }, entry)
+    }
+
+    fn replayed(&mut self, mut replay: Replay, entry: &Entry<'_>) -> Step {
+        let mark = replay.marker.mark(entry);
+        let Replay { until, first, began, .. } = replay;
+        if mark == until {
+            return Step::Leave;
+        }
+        let is_past = mark.stream == until.stream && mark.time > until.time;
+        if is_past || self.arrived.saturating_duration_since(began) > REPLAY_MAX {
+            return self.judge_back(until, first);
+        }
+        self.replay = Some(replay);
+        Step::Leave
+    }
+
+    fn jumped(&mut self, last: Mark, mark: Mark) -> Step {
         let Some(rotation) = &self.rotation else { return Step::Take };
         let jump = mark.time.saturating_sub(self.latest);
         if jump < self.jump || self.written < rotation.file_bytes {
@@ -283,15 +367,35 @@ impl Continuity {
         }
         let between = self.arrived.saturating_duration_since(self.last_arrived);
         let late = between < Duration::from_nanos(jump.unsigned_abs()) / 2;
-        if late && !judged && self.arrived >= self.next_reread {
+        let slept = self.pace.rate * jump as f64 >= rotation.file_bytes as f64 * STEADY_SHARE;
+        let judged = self.judged == Some((last, mark));
+        if (late || slept) && !judged && self.arrived >= self.next_reread {
+            // Where the last one did not even find its place, the engine is faster than any reading.
+            if self.judged.is_some() && self.judged_times == 0 && !self.judged_seen {
+                self.reread_pause = (self.reread_pause * 2).min(REREAD_PAUSE_MAX);
+            }
             self.judged = Some((last, mark));
-            self.judged_times = 0;
+            (self.judged_times, self.judged_seen) = (0, false);
             self.next_reread = self.arrived + self.reread_pause;
             return Step::Reread;
         }
         let open = Open { from: last, at: self.entries, since: self.arrived, bytes: 0, late: false };
         self.open.get_or_insert(open).late |= late;
         Step::Take
+    }
+
+    /// When a replay that did not come to its end has to be given up; `None`: there is none.
+    pub fn replay_due(&self) -> Option<Instant> {
+        self.replay.as_ref().map(|replay| replay.began + REPLAY_MAX)
+    }
+
+    /// Gives it up where that is due: the log has to be read again by position.
+    pub fn give_up_replay(&mut self, now: Instant) -> bool {
+        let Some(Replay { until, first, .. }) = self.replay.take_if(|replay| now >= replay.began + REPLAY_MAX) else {
+            return false;
+        };
+        self.judge_back(until, first);
+        true
     }
 
     /// When a stretch has to be counted; `None`: there is none.

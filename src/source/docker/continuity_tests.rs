@@ -128,10 +128,13 @@ fn readings_that_find_nothing_become_rare() {
 fn a_step_back_is_read_again_until_it_proves_to_be_the_clock() {
     let mut followed = Followed::new();
     followed.line(100 * MS, 0);
-    assert_eq!(followed.line(90 * MS, 0), Step::Reread);
+    assert_eq!(followed.line(90 * MS, 0), Step::Leave);
+    assert_eq!(followed.line(95 * MS, 0), Step::Leave);
+    assert_eq!(followed.line(101 * MS, 0), Step::Reread, "the last one did not come again");
     followed.reopen(120 * MS);
-    assert_eq!(followed.line(100 * MS, 0), Step::Take);
-    assert_eq!(followed.line(90 * MS, 0), Step::Take, "it stands in the log");
+    for time in [100, 90, 95, 101] {
+        assert_eq!(followed.line(time * MS, 0), Step::Take, "it stands in the log");
+    }
     // Where the engine's clock is ahead of ours, all of it looks as if it had just been written.
     let mut ahead = Followed::new();
     let mut rereads = 0;
@@ -140,10 +143,59 @@ fn a_step_back_is_read_again_until_it_proves_to_be_the_clock() {
         if ahead.line(90 * MS, 0) == Step::Take {
             break;
         }
+        assert_eq!(ahead.line(101 * MS, 0), Step::Reread);
         rereads += 1;
         ahead.reopen(0);
     }
     assert_eq!(rereads, REREADS_MAX);
+}
+
+#[test]
+fn a_file_that_is_given_again_is_left_up_to_where_it_was() {
+    let mut followed = Followed::new();
+    let stderr = entry(Stream::Stderr, 3 * MS, b"e\n");
+    let file = |followed: &mut Followed, step: Step| {
+        for time in [2, 4, 5] {
+            assert_eq!(followed.line(time * MS, 0), step);
+        }
+        assert_eq!(followed.entry(&stderr, 0), step);
+    };
+    followed.line(MS, 0);
+    file(&mut followed, Step::Take);
+    file(&mut followed, Step::Leave);
+    assert_eq!(followed.line(6 * MS, 0), Step::Take);
+    file(&mut followed, Step::Leave);
+    assert_eq!(followed.line(6 * MS, 0), Step::Leave);
+    assert_eq!(followed.line(70 * MS, 64), Step::Take);
+    let stretch = followed.continuity.next_stretch(followed.now, true).expect("after the pause");
+    assert_eq!((stretch.from.time, stretch.entries), (6 * MS, 1));
+}
+
+#[test]
+fn a_step_back_with_nothing_behind_it_is_read_again_soon() {
+    let mut followed = Followed::new();
+    followed.line(100 * MS, 0);
+    assert_eq!(followed.line(90 * MS, 0), Step::Leave);
+    assert_eq!(followed.continuity.replay_due(), Some(followed.now + REPLAY_MAX));
+    assert!(!followed.continuity.give_up_replay(followed.now));
+    assert!(followed.continuity.give_up_replay(followed.now + REPLAY_MAX));
+    assert_eq!(followed.continuity.replay_due(), None);
+}
+
+#[test]
+fn a_steady_log_that_stands_still_is_read_again_and_a_slow_one_is_not() {
+    let mut followed = Followed::new();
+    // 10 MB in 3 s, then nothing for 1 s.
+    let large = vec![b'x'; 10_000];
+    for n in 0..1_000 {
+        assert_eq!(followed.entry(&entry(Stream::Stdout, n * 3 * MS, &large), 3), Step::Take);
+    }
+    assert_eq!(followed.line(4_000 * MS, 1_003), Step::Reread);
+    let mut slow = Followed::new();
+    for n in 0..1_000 {
+        assert_eq!(slow.line(n * 1_000 * MS, 1_000), Step::Take);
+    }
+    assert_eq!(slow.line(1_060_000 * MS, 60_000), Step::Take);
 }
 
 #[test]
@@ -188,7 +240,8 @@ fn one_file_is_watched_for_steps_back_alone() {
     continuity.begin(0, true);
     assert_eq!(continuity.entry(&entry(Stream::Stdout, MS, b"a\n")), Step::Take);
     assert_eq!(continuity.entry(&entry(Stream::Stdout, 9_000 * MS, b"b\n")), Step::Take);
-    assert_eq!(continuity.entry(&entry(Stream::Stdout, 2 * MS, b"c\n")), Step::Reread);
+    assert_eq!(continuity.entry(&entry(Stream::Stdout, 2 * MS, b"c\n")), Step::Leave);
+    assert_eq!(continuity.entry(&entry(Stream::Stdout, 9_001 * MS, b"d\n")), Step::Reread);
     assert_eq!(continuity.due(), None);
 }
 

@@ -336,6 +336,9 @@ impl Reader {
                 }
             }
             self.tell_gap()?;
+            if self.proof.is_stuck() {
+                break ReadEnd::Doubtful;
+            }
             if !self.append_soon().await? {
                 break ReadEnd::Full;
             }
@@ -433,8 +436,11 @@ impl Reader {
         reading.decoder.push(bytes);
         loop {
             match reading.decoder.next_entry() {
-                Ok(Some(entry)) if self.proof.entry(&entry) == Step::Reread => return Ok(Some(ReadEnd::Doubtful)),
-                Ok(Some(entry)) => self.tracks.take(entry)?,
+                Ok(Some(entry)) => match self.proof.entry(&entry) {
+                    Step::Take => self.tracks.take(entry)?,
+                    Step::Leave => {}
+                    Step::Reread => return Ok(Some(ReadEnd::Doubtful)),
+                },
                 Ok(None) => return Ok(None),
                 Err(damage) => return Ok(Some(self.damaged(&damage)?)),
             }

@@ -104,10 +104,16 @@ impl Proof {
         self.continuity.as_mut().map_or(Step::Take, |continuity| continuity.entry(entry))
     }
 
-    /// When [`Self::gap`] has something to do.
+    /// When [`Self::gap`] or [`Self::is_stuck`] has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         let continuity = self.continuity.as_ref()?;
-        if self.running.is_empty() { continuity.due() } else { Some(Instant::now() + COUNT_POLL) }
+        let count = if self.running.is_empty() { continuity.due() } else { Some(Instant::now() + COUNT_POLL) };
+        [count, continuity.replay_due()].into_iter().flatten().min()
+    }
+
+    /// Whether the reading has to be ended: what it gives cannot be told apart.
+    pub(super) fn is_stuck(&mut self) -> bool {
+        self.continuity.as_mut().is_some_and(|continuity| continuity.give_up_replay(Instant::now()))
     }
 
     /// The gap that was found since this was last asked. Has the next stretch counted where one is due.
