@@ -5,7 +5,8 @@ use super::*;
 const MS: Nanos = 1_000_000;
 
 /// 10 MB a file: a jump is 10 ms.
-const ROTATION: Rotation = Rotation { file_bytes: 10_000_000, files: 3, entry_bytes: 100, byte_bytes: 6 };
+const ROTATION: Rotation =
+    Rotation { file_bytes: 10_000_000, files: 3, entry_bytes: 100, byte_bytes: 6, compressed: false };
 
 fn entry(stream: Stream, time: Nanos, payload: &[u8]) -> Entry<'_> {
     Entry { stream, time: Some(time), payload }

@@ -86,6 +86,9 @@ pub struct Rotation {
     /// Most bytes that an entry may take beside its payload, and most for a byte of that.
     pub entry_bytes: u64,
     pub byte_bytes: u64,
+    /// Files that are not written any more are compressed. Docker 20.10 notes a wrong time in them, by which it leaves out
+    /// whole files of what `since` asks for.
+    pub compressed: bool,
 }
 
 impl Driver {
@@ -128,7 +131,8 @@ impl Driver {
                 // Attributes stand in every entry; how long they are, nobody says here.
                 let has_attributes = kind.attributes && ATTRIBUTES.iter().any(|name| options.contains_key(*name));
                 let entry_bytes = if has_attributes { file_bytes } else { kind.entry_bytes };
-                let rotation = Rotation { file_bytes, files, entry_bytes, byte_bytes: kind.byte_bytes };
+                let compressed = options.get(kind.compress).map_or(kind.default_compress, |text| is_true(Some(text)));
+                let rotation = Rotation { file_bytes, files, entry_bytes, byte_bytes: kind.byte_bytes, compressed };
                 Driver { risk: ring(is_ring), rotation: Some(rotation), ..Driver::default() }
             }
         }
@@ -154,6 +158,8 @@ const ATTRIBUTES: [&str; 5] = ["labels", "labels-regex", "env", "env-regex", "ta
 struct Files {
     size: &'static str,
     count: &'static str,
+    compress: &'static str,
+    default_compress: bool,
     default_size: Option<u64>,
     default_count: u64,
     entry_bytes: u64,
@@ -166,6 +172,8 @@ struct Files {
 const JSON_FILE: Files = Files {
     size: "max-size",
     count: "max-file",
+    compress: "compress",
+    default_compress: false,
     default_size: None,
     default_count: 1,
     entry_bytes: 128,
@@ -177,6 +185,8 @@ const JSON_FILE: Files = Files {
 const LOCAL: Files = Files {
     size: "max-size",
     count: "max-file",
+    compress: "compress",
+    default_compress: true,
     default_size: Some(LOCAL_FILE_BYTES),
     default_count: LOCAL_FILES,
     entry_bytes: 128,
@@ -185,7 +195,7 @@ const LOCAL: Files = Files {
     attributes: false,
 };
 
-const CACHE: Files = Files { size: "cache-max-size", count: "cache-max-file", ..LOCAL };
+const CACHE: Files = Files { size: "cache-max-size", count: "cache-max-file", compress: "cache-compress", ..LOCAL };
 
 fn ring(is_ring: bool) -> Risk {
     if is_ring { Risk::Ring } else { Risk::None }
@@ -262,6 +272,21 @@ mod tests {
         check("syslog", &[("cache-max-size", "1m"), ("cache-max-file", "2")], Some((1_000_000, 2)));
         check("journald", &[("max-size", "1m"), ("max-file", "3")], None);
         check("none", &[], None);
+    }
+
+    #[test]
+    fn what_each_driver_compresses() {
+        let check = |driver: &str, options: &[(&str, &str)], expected: bool| {
+            let rotation = of(driver, options).rotation.expect("rotated");
+            assert_eq!(rotation.compressed, expected, "{driver} {options:?}");
+        };
+        let rotated = [("max-size", "1m"), ("max-file", "2"), ("compress", "true")];
+        check("json-file", &rotated[..2], false);
+        check("json-file", &rotated, true);
+        check("local", &[], true);
+        check("local", &[("compress", "false")], false);
+        check("syslog", &[("compress", "false")], true);
+        check("syslog", &[("cache-compress", "false")], false);
     }
 
     #[test]

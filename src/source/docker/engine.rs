@@ -237,9 +237,9 @@ impl Engine {
         self.log(id, since, None, follow)
     }
 
-    /// The same, of what the log holds now of the time `since` or later: its last `entries`, or all of it.
-    pub fn retained(&self, id: &str, since: Nanos, entries: Option<u64>) -> Streamed<Bytes> {
-        self.log(id, Some(since), entries, false)
+    /// The same, of what the log holds now: its last `entries`, or all of it.
+    pub fn retained(&self, id: &str, since: Option<Nanos>, entries: Option<u64>) -> Streamed<Bytes> {
+        self.log(id, since, entries, false)
     }
 
     fn log(&self, id: &str, since: Option<Nanos>, tail: Option<u64>, follow: bool) -> Streamed<Bytes> {

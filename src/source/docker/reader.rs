@@ -437,9 +437,9 @@ impl Reader {
         loop {
             match reading.decoder.next_entry() {
                 Ok(Some(entry)) => match self.proof.entry(&entry) {
-                    Step::Take => self.tracks.take(entry)?,
+                    Step::Take if self.tracks.take(entry)? => {}
                     Step::Leave => {}
-                    Step::Reread => return Ok(Some(ReadEnd::Doubtful)),
+                    Step::Take | Step::Reread => return Ok(Some(ReadEnd::Doubtful)),
                 },
                 Ok(None) => return Ok(None),
                 Err(damage) => return Ok(Some(self.damaged(&damage)?)),
@@ -514,7 +514,7 @@ impl Reader {
         if matches!(end, ReadEnd::Eof) {
             self.unread = self.engine.is_podman();
             if let Some(entry) = decoder.last_entry() {
-                self.tracks.take(entry)?;
+                self.tracks.take_last(entry)?;
             }
         } else {
             self.shared.stats.reconnects.fetch_add(1, Ordering::Relaxed);
@@ -549,6 +549,7 @@ impl Reader {
             return Ok(ReadEnd::Full);
         }
         self.opened_at = self.tracks.consumed();
+        self.proof.begin(false);
         let reading = Reading::new(held.read(), Format::File(held::Decoder::default()), None);
         self.read(reading, deadline).await
     }
@@ -596,6 +597,7 @@ impl Reader {
             }
             match end {
                 ReadEnd::Eof => {}
+                ReadEnd::Doubtful => continue,
                 ReadEnd::Overdue => {
                     self.tracks.feed_all(Flush::All);
                     break;

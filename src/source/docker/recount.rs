@@ -54,6 +54,8 @@ pub(super) struct Proof {
     engine: Engine,
     id: String,
     terminal: bool,
+    /// As [`super::driver::Rotation::compressed`] says.
+    compressed: bool,
     /// `None`: the engine does not rotate this log.
     continuity: Option<Box<Continuity>>,
     running: JoinSet<Verdict>,
@@ -72,6 +74,7 @@ impl Proof {
             engine: engine.clone(),
             id: container.candidate.id.clone(),
             terminal: container.terminal,
+            compressed: rotation.is_some_and(|rotation| rotation.compressed),
             continuity,
             running: JoinSet::new(),
             told: None,
@@ -169,6 +172,7 @@ impl Proof {
             engine: self.engine.clone(),
             id: self.id.clone(),
             terminal: self.terminal,
+            compressed: self.compressed,
             stretch,
         };
         self.running.spawn(question.verdict());
@@ -193,6 +197,7 @@ struct Question {
     engine: Engine,
     id: String,
     terminal: bool,
+    compressed: bool,
     stretch: Stretch,
 }
 
@@ -200,9 +205,10 @@ impl Question {
     async fn verdict(self) -> Verdict {
         let Stretch { from, entries, late, .. } = self.stretch;
         let Ok(_permit) = self.shared.readings.acquire().await else { return Verdict::Unknown { late } };
-        let since = from.time.saturating_sub(1);
+        // Where the engine may leave out what `since` asks for, it is not asked so.
+        let since = (!self.compressed).then(|| from.time.saturating_sub(1));
         // The end of the log first, which the engine finds without reading what is before it. Where that is not enough,
-        // because more was skipped or written than thought, all of it since then.
+        // because more was skipped or written than thought, all of it.
         let end = entries.saturating_mul(2).saturating_add(WRITTEN_SINCE);
         let mut counted = self.asked(since, Some(end)).await;
         if !matches!(counted, Ok(Counted::Whole)) {
@@ -220,7 +226,7 @@ impl Question {
     }
 
     /// Asks until there is an answer, some times at most.
-    async fn asked(&self, since: Nanos, tail: Option<u64>) -> Result<Counted, EngineError> {
+    async fn asked(&self, since: Option<Nanos>, tail: Option<u64>) -> Result<Counted, EngineError> {
         let mut attempt = 1;
         loop {
             let body = self.engine.retained(&self.id, since, tail);

@@ -32,6 +32,10 @@ pub(super) struct Tracks {
     stdout: Option<Track>,
     stderr: Option<Track>,
     chronicle: Option<Chronicle>,
+    /// The present reading does not begin at the log's start.
+    in_part: bool,
+    /// The next one has to: the engine left something out of this one, see [`super::driver::Rotation::compressed`].
+    from_start: bool,
     /// When ingest is to be asked about what was pushed.
     feed_at: Option<Instant>,
     /// Sections that wait to be appended, in order: those of one chunk of the engine's stream.
@@ -44,8 +48,17 @@ impl Tracks {
     /// # Errors
     /// [`Error`]: the buffer has stopped, or there are no random ids.
     pub(super) fn resume(shared: Arc<Shared>, container: Container, live: Vec<LiveOrigin>) -> Result<Self, Error> {
-        let (outbox, chronicle) = (VecDeque::new(), None);
-        let mut tracks = Tracks { shared, container, stdout: None, stderr: None, chronicle, feed_at: None, outbox };
+        let mut tracks = Tracks {
+            shared,
+            container,
+            stdout: None,
+            stderr: None,
+            chronicle: None,
+            in_part: false,
+            from_start: false,
+            feed_at: None,
+            outbox: VecDeque::new(),
+        };
         let is_of = |origin: &LiveOrigin, stream: Option<Stream>| {
             Descriptor::decode(&origin.info.descriptor).is_some_and(|descriptor| descriptor.stream == stream)
         };
@@ -185,12 +198,16 @@ impl Tracks {
 
     /// From when on a new reading has to ask; `None`: from the start.
     pub(super) fn since(&self) -> Option<Nanos> {
+        if self.from_start {
+            return None;
+        }
         let [stdout, stderr] = STREAMS.map(|stream| self.get(stream).map(Track::position));
         position::since(stdout, stderr, time::now())
     }
 
     /// A new reading begins, asked for since then: what was read and not consumed comes again.
     pub(super) fn rewind(&mut self, since: Option<Nanos>) {
+        (self.in_part, self.from_start) = (since.is_some(), false);
         for stream in STREAMS {
             if let Some(track) = self.slot(stream) {
                 track.rewind(since);
@@ -214,23 +231,37 @@ impl Tracks {
         Ok(())
     }
 
-    /// Takes up one entry of the reading.
-    pub(super) fn take(&mut self, entry: Entry<'_>) -> Result<(), Error> {
+    /// Takes up one entry of the reading; false where it has to be left, and the log read again.
+    pub(super) fn take(&mut self, entry: Entry<'_>) -> Result<bool, Error> {
         let stream = entry.stream;
         if self.get(stream).is_none() {
             let (begin, constants) = self.new_origin(stream, Position::default())?;
             *self.slot(stream) = Some(self.track(begin, constants, false));
         }
-        let Some(track) = self.slot(stream) else { return Ok(()) };
+        let Some(track) = self.slot(stream) else { return Ok(true) };
         match track.admit(entry.time, entry.payload, time::now) {
             Admitted::Old => {}
             Admitted::New(fresh) => self.push(stream, &fresh),
+            Admitted::AfterGap(_) if self.in_part && self.is_compressed() => {
+                self.from_start = true;
+                return Ok(false);
+            }
             Admitted::AfterGap(fresh) => {
                 self.begin_after_gap(stream)?;
                 self.push(stream, &fresh);
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Takes up the last entry of a reading that is over.
+    pub(super) fn take_last(&mut self, entry: Entry<'_>) -> Result<(), Error> {
+        self.in_part = false;
+        self.take(entry).map(|_| ())
+    }
+
+    fn is_compressed(&self) -> bool {
+        self.container.driver.rotation.is_some_and(|rotation| rotation.compressed)
     }
 
     fn push(&mut self, stream: Stream, fresh: &Fresh<'_>) {
