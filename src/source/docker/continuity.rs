@@ -57,6 +57,9 @@ const STEADY_SHARE: f64 = 0.25;
 /// The pace of a log is taken over so long.
 const PACE_NANOS: Nanos = 2_000_000_000;
 
+/// Less of it is as good as that: a few lines at once are no pace.
+const PACE_LEAST_NANOS: Nanos = 500_000_000;
+
 /// A file that is given again comes as fast as the engine can read. What has not come to its known end by then is none.
 const REPLAY_MAX: Duration = Duration::from_secs(1);
 
@@ -142,13 +145,22 @@ struct Pace {
 }
 
 impl Pace {
+    /// One more entry.
     fn add(&mut self, time: Nanos, bytes: u64) {
         let since = *self.since.get_or_insert(time);
         if time.saturating_sub(since) >= PACE_NANOS {
-            self.rate = self.bytes as f64 / time.saturating_sub(since) as f64;
-            (self.since, self.bytes) = (Some(time), 0);
+            (self.rate, self.since, self.bytes) = (self.present(since, time), Some(time), 0);
         }
         self.bytes += bytes;
+    }
+
+    /// Up to `time`, the last entry's.
+    fn rate(&self, time: Nanos) -> f64 {
+        self.since.map_or(self.rate, |since| self.rate.max(self.present(since, time)))
+    }
+
+    fn present(&self, since: Nanos, time: Nanos) -> f64 {
+        self.bytes as f64 / time.saturating_sub(since).max(PACE_LEAST_NANOS) as f64
     }
 }
 
@@ -249,7 +261,7 @@ impl Continuity {
         self.opened = wall;
         self.live = false;
         self.replay = None;
-        self.pace.since = None;
+        (self.pace.since, self.pace.bytes) = (None, 0);
         self.marker = Marker::default();
         self.last = None;
         self.latest = Nanos::MIN;
@@ -367,9 +379,9 @@ impl Continuity {
         }
         let between = self.arrived.saturating_duration_since(self.last_arrived);
         let late = between < Duration::from_nanos(jump.unsigned_abs()) / 2;
-        let slept = self.pace.rate * jump as f64 >= rotation.file_bytes as f64 * STEADY_SHARE;
+        let slept = self.pace.rate(self.latest) * jump as f64 >= rotation.file_bytes as f64 * STEADY_SHARE;
         let judged = self.judged == Some((last, mark));
-        if (late || slept) && !judged && self.arrived >= self.next_reread {
+        if !judged && (slept || (late && self.arrived >= self.next_reread)) {
             // Where the last one did not even find its place, the engine is faster than any reading.
             if self.judged.is_some() && self.judged_times == 0 && !self.judged_seen {
                 self.reread_pause = (self.reread_pause * 2).min(REREAD_PAUSE_MAX);
