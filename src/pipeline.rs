@@ -575,7 +575,7 @@ fn gap_lines(stats: &docker::Stats) -> Vec<String> {
                 docker::GapReason::BrokenOff => "the engine broke the log off",
                 docker::GapReason::Skipped => "the engine skipped lines while its log was followed",
                 docker::GapReason::Unproven => "the engine rotated its log too fast to tell whether it skipped lines",
-                docker::GapReason::Lossy => "its log driver drops lines when it is busy",
+                docker::GapReason::Lossy => "its log driver may drop lines without a word",
             };
             let after = gap.after.map(|after| format!(" after {}", record::time::rfc3339(after))).unwrap_or_default();
             format!("container {}{after}: {why}", gap.name)

@@ -38,7 +38,7 @@ pub enum GapKind {
     Unreadable,
     /// The engine broke the log off.
     BrokenOff,
-    /// What writes the log drops lines when it is busy, and says nothing.
+    /// What keeps the log may drop lines, and says nothing.
     Lossy,
 }
 

@@ -4,7 +4,7 @@
 //! | driver | read through `logs` | may lose lines |
 //! |---|---|---|
 //! | json-file, local, journald | the driver's own log | only with `mode=non-blocking`: a ring drops what the driver is too slow for |
-//! | none | nothing | all of them |
+//! | none, Podman's passthrough | nothing | all of them |
 //! | any other (syslog, gelf, fluentd …) | the engine's cache, a local log | unless `mode=blocking`: the cache stands behind a ring of 1 MB |
 //! | any other, `cache-disabled` | nothing | all of them, as far as the engine goes |
 //!
@@ -105,7 +105,7 @@ impl Driver {
             "k8s-file" => Driver { risk: ring(own_ring), pieces: Pieces::Full(0), ..Driver::default() },
             "json-file" => Driver::of_files(JSON_FILE, options, own_ring),
             "local" => Driver::of_files(LOCAL, options, own_ring),
-            "none" => Driver { risk: Risk::Unreadable, ..Driver::default() },
+            "none" | "passthrough" | "passthrough-tty" => Driver { risk: Risk::Unreadable, ..Driver::default() },
             _ if is_true(options.get("cache-disabled")) => Driver { risk: Risk::Unreadable, ..Driver::default() },
             _ => {
                 let is_blocking = options.get("mode").is_some_and(|mode| mode == "blocking");
@@ -248,6 +248,7 @@ mod tests {
             check(cached, &[("cache-disabled", "true"), ("mode", "blocking")], Risk::Unreadable);
         }
         check("none", &[], Risk::Unreadable);
+        check("passthrough", &[], Risk::Unreadable);
         check("json-file", &[("max-size", "10m")], Risk::OneFile { file_bytes: 10_000_000, entry_bytes: 58 });
         check("json-file", &[("max-size", "10m"), ("max-file", "1"), non_blocking], Risk::Ring);
         check("json-file", &[("max-size", "10m"), ("max-file", "2")], Risk::None);

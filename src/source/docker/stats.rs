@@ -27,7 +27,7 @@ pub enum GapReason {
     Skipped,
     /// The engine rotated its log away before it could be asked whether it left lines out.
     Unproven,
-    /// The log driver drops lines when it is busy, and says nothing.
+    /// The log driver may drop lines, and says nothing: see [`super::driver`].
     Lossy,
 }
 

@@ -361,7 +361,7 @@ impl Tracks {
             GapReason::Unproven => {
                 "the engine rotated its log before it could be asked whether it skipped lines: lines may be missing"
             }
-            GapReason::Lossy => "the container's log driver drops lines when it is busy: lines may be missing",
+            GapReason::Lossy => "the container's log driver may drop lines without a word: lines may be missing",
         };
         tracing::warn!(
             container = self.container.candidate.name,
