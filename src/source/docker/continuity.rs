@@ -271,11 +271,7 @@ impl Continuity {
     /// The reading has ended, however that was.
     pub fn end(&mut self) {
         if let Some(stretch) = self.close() {
-            if self.closed.len() < STRETCHES_MAX {
-                self.closed.push_back(stretch);
-            } else {
-                self.overflowed = true;
-            }
+            self.put_back(stretch);
         }
         self.following = false;
     }
@@ -426,6 +422,15 @@ impl Continuity {
             return Some(closed);
         }
         if at_end || self.due().is_some_and(|due| due <= now) { self.close() } else { None }
+    }
+
+    /// A stretch could not be counted; it waits again.
+    pub fn put_back(&mut self, stretch: Stretch) {
+        if self.closed.len() < STRETCHES_MAX {
+            self.closed.push_back(stretch);
+        } else {
+            self.overflowed = true;
+        }
     }
 
     /// Whether a stretch was let go without being counted, since this was last asked.

@@ -24,6 +24,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 const ATTEMPTS_MAX: u32 = 3;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// An engine that gave no answer is left alone so long.
+const ENGINE_PAUSE: Duration = Duration::from_secs(5);
+
 /// How often a running count is looked after.
 const COUNT_POLL: Duration = Duration::from_millis(20);
 
@@ -38,11 +41,11 @@ const WRITTEN_SINCE: u64 = 4_000;
 enum Verdict {
     Whole,
     Skipped,
-    /// The engine no longer had the stretch, or did not answer. `late` as [`Stretch::late`] says.
-    Unknown {
-        late: bool,
-    },
-    /// The container is gone.
+    /// The engine no longer had the stretch.
+    RotatedAway,
+    /// The engine did not answer.
+    Unanswered(Stretch),
+    /// The container is gone. `late` as [`Stretch::late`] says.
     Gone {
         late: bool,
     },
@@ -61,6 +64,8 @@ pub(super) struct Proof {
     running: JoinSet<Verdict>,
     /// When a gap was last told.
     told: Option<Instant>,
+    /// Nothing is asked before.
+    next_ask: Instant,
 }
 
 impl Proof {
@@ -78,6 +83,7 @@ impl Proof {
             continuity,
             running: JoinSet::new(),
             told: None,
+            next_ask: Instant::now(),
         }
     }
 
@@ -110,7 +116,11 @@ impl Proof {
     /// When [`Self::gap`] or [`Self::is_stuck`] has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         let continuity = self.continuity.as_ref()?;
-        let count = if self.running.is_empty() { continuity.due() } else { Some(Instant::now() + COUNT_POLL) };
+        let count = if self.running.is_empty() {
+            continuity.due().map(|due| due.max(self.next_ask))
+        } else {
+            Some(Instant::now() + COUNT_POLL)
+        };
         [count, continuity.replay_due()].into_iter().flatten().min()
     }
 
@@ -124,7 +134,7 @@ impl Proof {
         self.continuity.as_ref()?;
         let now = Instant::now();
         let verdict = self.running.try_join_next().and_then(Result::ok);
-        let gap = verdict.and_then(|verdict| self.judge(verdict));
+        let gap = verdict.and_then(|verdict| self.judge(verdict, false));
         self.ask(now, false);
         gap
     }
@@ -136,7 +146,7 @@ impl Proof {
         loop {
             self.ask(Instant::now(), true);
             match timeout_at(until, self.running.join_next()).await {
-                Ok(Some(Ok(verdict))) => gaps.extend(self.judge(verdict)),
+                Ok(Some(Ok(verdict))) => gaps.extend(self.judge(verdict, true)),
                 Ok(Some(Err(_))) => {}
                 Ok(None) => return gaps,
                 Err(_) => {
@@ -159,11 +169,11 @@ impl Proof {
         if self.told.is_some_and(|told| now < told + GAP_COVERS) {
             continuity.forget();
         }
-        if !self.running.is_empty() {
+        if !self.running.is_empty() || (now < self.next_ask && !at_end) {
             return;
         }
         if continuity.take_overflow() {
-            self.running.spawn(async { Verdict::Unknown { late: true } });
+            self.running.spawn(async { Verdict::RotatedAway });
             return;
         }
         let Some(stretch) = continuity.next_stretch(now, at_end) else { return };
@@ -178,11 +188,21 @@ impl Proof {
         self.running.spawn(question.verdict());
     }
 
-    fn judge(&mut self, verdict: Verdict) -> Option<GapReason> {
+    /// The gap that a verdict means, where none was told a moment ago. An engine that is away is asked again when it is back;
+    /// at an end there is no later.
+    fn judge(&mut self, verdict: Verdict, at_end: bool) -> Option<GapReason> {
         let gap = match verdict {
-            Verdict::Whole | Verdict::Gone { late: false } => return None,
+            Verdict::Whole => return None,
+            Verdict::Unanswered(stretch) if !at_end => {
+                self.continuity.as_mut()?.put_back(stretch);
+                self.next_ask = Instant::now() + ENGINE_PAUSE;
+                return None;
+            }
+            Verdict::Gone { late } | Verdict::Unanswered(Stretch { late, .. }) => {
+                late.then_some(GapReason::Unproven)?
+            }
             Verdict::Skipped => GapReason::Skipped,
-            Verdict::Unknown { .. } | Verdict::Gone { late: true } => GapReason::Unproven,
+            Verdict::RotatedAway => GapReason::Unproven,
         };
         let now = Instant::now();
         let covered = self.told.is_some_and(|told| now < told + GAP_COVERS);
@@ -204,7 +224,7 @@ struct Question {
 impl Question {
     async fn verdict(self) -> Verdict {
         let Stretch { from, entries, late, .. } = self.stretch;
-        let Ok(_permit) = self.shared.readings.acquire().await else { return Verdict::Unknown { late } };
+        let Ok(_permit) = self.shared.readings.acquire().await else { return Verdict::Unanswered(self.stretch) };
         // Where the engine may leave out what `since` asks for, it is not asked so.
         let since = (!self.compressed).then(|| from.time.saturating_sub(1));
         // The end of the log first, which the engine finds without reading what is before it. Where that is not enough,
@@ -217,9 +237,9 @@ impl Question {
         let verdict = match counted {
             Ok(Counted::Whole) => Verdict::Whole,
             Ok(Counted::Skipped) => Verdict::Skipped,
-            Ok(Counted::Absent) => Verdict::Unknown { late },
+            Ok(Counted::Absent) => Verdict::RotatedAway,
             Err(EngineError::Refused { status: 404 | 409, .. }) => Verdict::Gone { late },
-            Err(_) => Verdict::Unknown { late },
+            Err(_) => Verdict::Unanswered(self.stretch),
         };
         tracing::debug!(id = self.id, entries, after = from.time, ?verdict, "counted again");
         verdict
