@@ -673,7 +673,11 @@ impl Reader {
             return self.back_off(Next::Look).await;
         };
         if status == 404 {
-            return Ok(Next::Gone);
+            // Driver local has no file before the first start, which is as good as no container to the engine.
+            return match self.engine.inspect(&self.id).await {
+                Ok(None) => Ok(Next::Gone),
+                Ok(Some(_)) | Err(_) => self.back_off(Next::Look).await,
+            };
         }
         self.refusals = self.refusals.saturating_add(1);
         let by_driver = status == 501 || message.contains("does not support reading");

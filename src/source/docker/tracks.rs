@@ -315,7 +315,8 @@ impl Tracks {
         self.say_gap(Some(stream), GapReason::Rotated);
         let (mut begin, constants) = self.new_origin(stream, old.position.after_gap())?;
         begin.counters.count_gap(GapReason::Rotated.kind(), 0);
-        if known {
+        // One that has nothing but a gap says that, too.
+        if known || old.counters.gaps > 0 {
             self.outbox.push_back(old.section(true));
         }
         let ingest = self.ingest(&begin, constants);

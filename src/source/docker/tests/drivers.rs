@@ -60,7 +60,7 @@ async fn check(name: &str, options: &[&str], lossy: bool) {
         assert_eq!(gaps, [(GapReason::Lossy, name)]);
         assert!(totals.values().all(|total| (total.gaps, total.gap_words()) == (1, vec!["lossy"])), "{totals:?}");
     } else {
-        assert_eq!((gaps.len(), out.len(), err.len()), (0, 501, 500));
+        assert_eq!((gaps, out.len(), err.len()), (Vec::new(), 501, 500));
         assert!(totals.values().all(|total| total.gaps == 0), "{totals:?}");
     }
     assert_eq!(totals.len(), 2);
@@ -104,7 +104,7 @@ async fn a_log_that_the_engine_does_not_keep_is_unreadable() {
     let none = engine.run("none", &["--log-driver", "none"], &script);
     let readable = engine.run("readable", &[], "echo yes");
     let source = start(engine.options(), &Log::default(), Vec::new());
-    source.until(|r| count(r, &readable, "stdout") == 1 && source.stats.gaps().0 == 2).await;
+    source.until(|r| count(r, &readable, "stdout") == 1 && source.stats.gaps().0 >= 2).await;
     let mut gaps = source.stats.gaps().1;
     gaps.sort_by_key(|gap| gap.name == none);
     let gaps: Vec<_> = gaps.iter().map(|gap| (gap.reason, gap.name.as_str())).collect();
