@@ -40,6 +40,7 @@ mod held;
 mod opening;
 pub mod options;
 mod own;
+mod polled;
 pub mod position;
 mod reader;
 mod reading;

@@ -112,6 +112,8 @@ pub(super) struct Reader {
     pub(super) unread: bool,
     /// The gap of a log that cannot be read has been noted.
     unreadable: bool,
+    /// Where the last reading of a running container came to that is not followed.
+    pub(super) polled: Option<u64>,
 }
 
 impl Reader {
@@ -150,6 +152,7 @@ impl Reader {
             damaged_at: None,
             unread: true,
             unreadable: false,
+            polled: None,
         })
     }
 
@@ -170,6 +173,7 @@ impl Reader {
         let ended = loop {
             next = match next {
                 Next::Look => self.look().await?,
+                Next::Follow if self.engine.is_podman() => self.poll().await?,
                 Next::Follow => self.follow(&shared).await?,
                 Next::Attached => self.follow_attached(&shared).await?,
                 Next::Rest(life) => self.rest(life).await?,
@@ -530,7 +534,7 @@ impl Reader {
     }
 
     /// Reads what the log holds now. What is left unconsumed then is an open group or an unterminated line.
-    async fn read_to_end(&mut self, deadline: Option<Instant>) -> Result<ReadEnd, Error> {
+    pub(super) async fn read_to_end(&mut self, deadline: Option<Instant>) -> Result<ReadEnd, Error> {
         if !self.shared.appender.docker_may_read() {
             return Ok(ReadEnd::Full);
         }
@@ -667,7 +671,7 @@ impl Reader {
     }
 
     /// The engine did not give the log.
-    async fn failed(&mut self, error: EngineError) -> Result<Next, Error> {
+    pub(super) async fn failed(&mut self, error: EngineError) -> Result<Next, Error> {
         let EngineError::Refused { status, ref message } = error else {
             tracing::debug!(id = self.id, %error, "the container's log broke off");
             return self.back_off(Next::Look).await;

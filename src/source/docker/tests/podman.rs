@@ -126,6 +126,22 @@ async fn lines_that_podman_has_in_pieces_of_other_times_are_whole() {
 }
 
 #[tokio::test]
+async fn the_last_line_of_a_running_container_of_podman_is_not_held_back() {
+    let dir = tempfile::tempdir().expect("folder");
+    let service = Service::with_image(dir.path());
+    let mut engine = Engine::at(Some(Service::host(dir.path())));
+    let mut options = engine.options();
+    options.ingest.multiline = Multiline::Auto;
+    let source = start(options, &Log::default(), Vec::new());
+    let name = run(&mut engine, "quiet", &[], "echo one; echo '  more'; sleep 1000");
+    let records = source.until(|r| count(r, &name, "stdout") == 1).await;
+    assert_eq!(messages(&records, &name, "stdout"), ["one\n  more"]);
+    assert_eq!(engine.call(&["inspect", "-f", "{{.State.Running}}", &name]), "true");
+    source.kill().await;
+    drop(service);
+}
+
+#[tokio::test]
 async fn crashes_and_a_service_that_stops_and_starts_neither_lose_nor_double_a_line_of_podman() {
     let dir = tempfile::tempdir().expect("folder");
     let mut service = Service::with_image(dir.path());
@@ -151,7 +167,11 @@ async fn crashes_and_a_service_that_stops_and_starts_neither_lose_nor_double_a_l
     let records = source.until(|r| messages(r, &name, "stdout").last() == Some(&"end")).await;
     let lines = numbered("line", 0..30_000).into_iter().map(|line| format!("{line} same same same same"));
     let expected: Vec<String> = lines.chain(["end".to_owned()]).collect();
-    assert!(messages(&records, &name, "stdout") == expected, "{:?}", summary(&records));
+    let found = messages(&records, &name, "stdout");
+    let differs = expected.iter().zip(&found).position(|(a, b)| a != b);
+    let around = differs.map(|at| &found[at.saturating_sub(2)..(at + 3).min(found.len())]);
+    let gaps = source.stats.gaps();
+    assert!(found == expected, "{:?}, first at {differs:?}: {around:?}, {gaps:?}", summary(&records));
     let expected: Vec<String> = (0..30_000).step_by(7).map(|n| format!("err{n}")).collect();
     assert!(messages(&records, &name, "stderr") == expected, "{:?}", summary(&records));
     assert_eq!(source.stats.gaps().0, 0, "{:?}", source.stats.gaps());
