@@ -4,7 +4,7 @@
 //! containers   events, list, reconcile ─▶ one task a container (opening, reader) ─▶ raw log stream (engine)
 //! reader       follow, read to the end after the exit, idle, gone               ─▶ entries (frame, timestamp)
 //! attached     a container with --rm, since before its start                    ─▶ pieces of a stream
-//! polled       Podman, which loses lines to whoever follows: readings in turns     ─▶ entries
+//! polled       Podman, which loses lines to whoever follows: readings in turns  ─▶ entries
 //! held         the engine's own file of its log                                 ─▶ entries
 //! continuity   whether a log that is rotated came whole (recount asks), what its driver loses (driver)
 //! tracks       stdout and stderr: one origin each (stream, position)            ─▶ ingest ─▶ buffer
