@@ -17,11 +17,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, t
 
 use super::address::{Address, Environment};
 use super::container::{Candidate, Descriptor, Exit};
+use super::drain::ENGINE_WAIT;
 use super::engine::{Engine, EngineError, Streamed};
 use super::opening::{self, Ending, Found};
 use super::own::Own;
 use super::position::Position;
-use super::reader::{ENGINE_WAIT, PAUSE_MAX};
+use super::reader::PAUSE_MAX;
 use super::seen::Seen;
 use super::signal::{Left, Signal, Target};
 use super::stats::{Gap, GapReason};

@@ -32,11 +32,13 @@ mod chronicle;
 mod container;
 mod containers;
 mod continuity;
+mod drain;
 mod driver;
 mod engine;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod gone;
 mod held;
 mod opening;
 pub mod options;
@@ -51,6 +53,7 @@ mod signal;
 mod socket;
 mod stats;
 mod stream;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod timestamp;

@@ -23,10 +23,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::chronicle::Chronicle;
 use super::container::{Candidate, Container, Exit};
 use super::driver::Risk;
-use super::engine::{Engine, Streamed};
+use super::engine::{Engine, EngineError, Streamed};
 use super::frame::Stream;
+use super::gone::EXIT_WAIT;
 use super::held::{self, Held};
-use super::reader::{EXIT_WAIT, Reader};
+use super::reader::Reader;
 use super::signal::{Left, Signal};
 use super::stats::{Gap, GapReason};
 use super::{Error, Shared, timestamp};
@@ -76,12 +77,18 @@ pub(super) async fn read(
     let mut held =
         data_folder.as_ref().filter(|_| is_new).map(|folder| Held::new(held::log_path(folder, &candidate.id)));
     let attached = if is_new { attach(&engine, &candidate.id).await } else { None };
+    let mut told = false;
     let container = loop {
         match engine.inspect(&candidate.id).await {
             Ok(Some(inspected)) => break Some(Container::of_inspect(&candidate.id, inspected)),
             Ok(None) => break None,
             Err(error) => {
-                tracing::debug!(id = candidate.id, %error, "container could not be inspected");
+                if matches!(error, EngineError::Refused { .. }) && !std::mem::replace(&mut told, true) {
+                    let name = &candidate.name;
+                    tracing::warn!(container = name, %error, "the engine does not say what the container is: it is asked again");
+                } else {
+                    tracing::debug!(id = candidate.id, %error, "container could not be inspected");
+                }
                 if !ask_again(&mut signals).await {
                     return Ok(Ending::Done);
                 }

@@ -10,60 +10,45 @@
 //! The end of a stream proves nothing: the engine ends it on an exit, on its own restart, and a proxy when it is quiet for
 //! long. What the engine says about the container decides. A reading that begins after the engine said that the container
 //! does not run has all of its log, an unterminated last line too.
+//!
+//! The states are here; [`super::taking`] is a reading, [`super::drain`] a drain's part, [`super::gone`] the end.
 
-use std::future::pending;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::models::ContainerStateStatusEnum;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::container::{Container, Exit, Life};
-use super::continuity::Step;
 use super::engine::{Engine, EngineError};
-use super::frame::{Damage, Decoder};
-use super::held::{self, Held};
+use super::held::Held;
 use super::opening::Attachment;
-use super::reading::{Format, ReadEnd, Reading};
+use super::reading::ReadEnd;
 use super::recount::Proof;
-use super::signal::{Left, Signal, Target};
+use super::signal::Signal;
 use super::stats::{Counted, GapReason};
 use super::tracks::Tracks;
 use super::{Error, Shared};
 use crate::buffer::LiveOrigin;
-use crate::ingest::Flush;
-use crate::record::time;
 
 /// How long after its `die` event the stream of a container may stay open.
 const DIE_GRACE: Duration = Duration::from_secs(15);
 
 /// Pauses before a failed reading is tried again: the first, and the longest.
-const PAUSE_FIRST: Duration = Duration::from_millis(100);
+pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(100);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How often a place among the followed containers is tried for again, while there are too many.
 const PERMIT_POLL: Duration = Duration::from_secs(1);
 
-/// How long a stream stays open while the buffer has no room. It may not for long: an engine that rotates the log skips
-/// what an attached client has not read.
-const ROOM_WAIT: Duration = Duration::from_secs(1);
-
 /// How often a full buffer is looked at again.
 pub(super) const ROOM_POLL: Duration = Duration::from_millis(50);
 
-/// How long the exit of a container that is gone is waited for: the engine says it before it removes the container, but a
-/// machine under load may be late to hear it.
-pub(super) const EXIT_WAIT: Duration = Duration::from_secs(5);
-
 /// After so many refusals in a row the log counts as unreadable until the container's next run.
 const REFUSALS_MAX: u32 = 8;
-
-/// How long a drain waits for an engine that does not answer.
-pub(super) const ENGINE_WAIT: Duration = Duration::from_secs(10);
 
 /// What to do next.
 #[derive(Debug)]
@@ -82,36 +67,36 @@ pub(super) enum Next {
 /// The task of one container.
 pub(super) struct Reader {
     pub(super) shared: Arc<Shared>,
-    engine: Engine,
+    pub(super) engine: Engine,
     pub(super) id: String,
-    name: String,
-    terminal: bool,
+    pub(super) name: String,
+    pub(super) terminal: bool,
     pub(super) tracks: Tracks,
-    proof: Proof,
+    pub(super) proof: Proof,
     pub(super) signals: mpsc::Receiver<Signal>,
     /// What it prints comes from here, until that ends or is let go.
     pub(super) attached: Option<Attachment>,
     /// The engine's own file of its log, where that is to be had when the engine removes the container.
     pub(super) held: Option<Held>,
-    log_path: Option<PathBuf>,
+    pub(super) log_path: Option<PathBuf>,
     /// The engine's words for the start of its last run.
-    started_at: String,
+    pub(super) started_at: String,
     /// It ran when its reading began.
-    runs: bool,
+    pub(super) runs: bool,
     /// How its run ended, as an event said, until that is recorded.
-    exited: Option<Exit>,
-    pause: Duration,
-    refusals: u32,
+    pub(super) exited: Option<Exit>,
+    pub(super) pause: Duration,
+    pub(super) refusals: u32,
     /// Consumed bytes when the present reading was opened.
-    opened_at: u64,
+    pub(super) opened_at: u64,
     /// The last stream ended at once: to be asked for again after a pause only, where the container runs.
-    fruitless: bool,
+    pub(super) fruitless: bool,
     /// Bytes that were read where the engine's stream was last found damaged.
-    damaged_at: Option<u64>,
+    pub(super) damaged_at: Option<u64>,
     /// The end of the log was not reached since the container was last known to run.
     pub(super) unread: bool,
     /// The gap of a log that cannot be read has been noted.
-    unreadable: bool,
+    pub(super) unreadable: bool,
     /// Where the last reading of a running container came to that is not followed.
     pub(super) polled: Option<u64>,
 }
@@ -184,81 +169,6 @@ impl Reader {
         };
         shared.stats.set_running(&self.id, None);
         ended
-    }
-
-    /// The engine has no such container any more.
-    async fn gone(&mut self) -> Result<(), Error> {
-        self.shared.stats.set_running(&self.id, None);
-        let drains = self.await_exit().await;
-        self.read_held().await?;
-        if self.unread && !self.tracks.are_at_end() && !self.unreadable {
-            self.tracks.gap(GapReason::Gone)?;
-        } else if self.proof.is_gone_late() {
-            self.tracks.gap(GapReason::Unproven)?;
-        }
-        self.tracks.feed_all(Flush::All);
-        self.exit_of_gone()?;
-        self.shared.seen().account(&self.id, time::now());
-        self.tracks.end();
-        self.append_all().await?;
-        for target in drains {
-            self.answer(target);
-        }
-        Ok(())
-    }
-
-    /// Records how its last run ended, as far as that is known.
-    fn exit_of_gone(&mut self) -> Result<(), Error> {
-        let has_run = !Life { started_at: self.started_at.clone(), ..Life::default() }.is_unborn();
-        if self.exited.is_some() || (has_run && !self.tracks.has_exit(&self.started_at)) {
-            let unknown = || Exit { started_at: self.started_at.clone(), ..Exit::default() };
-            let exit = self.exited.take().unwrap_or_else(unknown);
-            self.tracks.exit(&exit)?;
-        }
-        Ok(())
-    }
-
-    /// Waits a moment for how the last run ended, where that is not known; drains that were asked for meanwhile.
-    async fn await_exit(&mut self) -> Vec<Target> {
-        let mut drains = Vec::new();
-        let is_over = Life { started_at: self.started_at.clone(), ..Life::default() }.is_unborn();
-        let end = Instant::now() + EXIT_WAIT;
-        while self.exited.is_none() && !is_over && !self.tracks.has_exit(&self.started_at) {
-            match tokio::time::timeout_at(end, self.signals.recv()).await {
-                Ok(Some(Signal::Died(exit))) => self.died(exit),
-                Ok(Some(Signal::Drain(target))) => {
-                    drains.push(target);
-                    break;
-                }
-                Ok(Some(Signal::Started | Signal::Look)) => {}
-                Ok(None) | Err(_) => break,
-            }
-        }
-        drains
-    }
-
-    /// Notes how the run ended.
-    pub(super) fn died(&mut self, exit: Exit) {
-        self.exited = Some(Exit { started_at: self.started_at.clone(), ..exit });
-        self.refresh_held();
-    }
-
-    pub(super) fn refresh_held(&mut self) {
-        if let Some(held) = &mut self.held {
-            held.refresh();
-        }
-    }
-
-    /// Reads what the engine wrote to its log file before it removed it.
-    async fn read_held(&mut self) -> Result<(), Error> {
-        let Some(held) = self.held.take().filter(|held| !held.is_empty()) else { return Ok(()) };
-        let unread = self.unread;
-        while let ReadEnd::Full = self.read_file(&held, None).await? {
-            sleep(ROOM_POLL).await;
-        }
-        // A file that was rotated away before it could be held proves nothing.
-        self.unread = unread && (self.unread || !self.tracks.are_through());
-        Ok(())
     }
 
     /// Asks the engine what the container does.
@@ -420,256 +330,6 @@ impl Reader {
         }
     }
 
-    fn open(&mut self, follow: bool) -> Reading {
-        let since = self.tracks.since();
-        self.opened_at = self.tracks.consumed();
-        self.proof.begin(follow);
-        tracing::debug!(id = self.id, follow, since, "reading the container's log");
-        let format = Format::Engine(Decoder::new(self.terminal));
-        Reading::new(self.engine.logs(&self.id, since, follow), format, since)
-    }
-
-    /// Takes up the entries that `bytes` make whole; gives the end of the reading where it cannot go on.
-    fn absorb(&mut self, reading: &mut Reading, bytes: &[u8]) -> Result<Option<ReadEnd>, Error> {
-        if let Some(since) = reading.begin() {
-            // Only now: where the engine gives nothing any more, what is held back is the last that there is.
-            self.tracks.rewind(since);
-        }
-        self.tracks.count_read(bytes.len());
-        self.proof.arrive();
-        reading.decoder.push(bytes);
-        loop {
-            match reading.decoder.next_entry() {
-                Ok(Some(entry)) => match self.proof.entry(&entry) {
-                    Step::Take if self.tracks.take(entry)? => {}
-                    Step::Leave => {}
-                    Step::Take | Step::Reread => return Ok(Some(ReadEnd::Doubtful)),
-                },
-                Ok(None) => return Ok(None),
-                Err(damage) => return Ok(Some(self.damaged(&damage)?)),
-            }
-        }
-    }
-
-    /// Tells what was found missing in what was followed.
-    fn tell_gap(&mut self) -> Result<(), Error> {
-        match self.proof.gap() {
-            Some(reason) => self.tracks.gap(reason),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits until all that was followed is counted, some seconds at most.
-    async fn prove(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
-        let patience = Instant::now() + ENGINE_WAIT;
-        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
-        for reason in self.proof.settle(until).await {
-            self.tracks.gap(reason)?;
-        }
-        Ok(())
-    }
-
-    /// Appends what was made of the stream; false where the buffer has no room for it within [`ROOM_WAIT`].
-    async fn append_soon(&mut self) -> Result<bool, Error> {
-        let patience = Instant::now() + ROOM_WAIT;
-        while self.tracks.has_sections() {
-            if self.shared.appender.docker_may_read() {
-                self.append_next().await?;
-            } else if Instant::now() < patience {
-                sleep(ROOM_POLL).await;
-            } else {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Appends all that was made, however long that takes: no stream is open.
-    pub(super) async fn append_all(&mut self) -> Result<(), Error> {
-        while self.tracks.has_sections() {
-            self.append_next().await?;
-        }
-        Ok(())
-    }
-
-    async fn append_next(&mut self) -> Result<(), Error> {
-        match self.tracks.next_section() {
-            Some(section) => self.shared.appender.append(section).await.map_err(|_| Error::BufferClosed),
-            None => Ok(()),
-        }
-    }
-
-    /// The engine's stream cannot be read on. It is read again by position; the gap is noted once for each place.
-    fn damaged(&mut self, damage: &Damage) -> Result<ReadEnd, Error> {
-        // Up to there it is the same in each reading, whatever was consumed meanwhile.
-        let place = Some(self.tracks.read_end());
-        if self.damaged_at != place {
-            self.damaged_at = place;
-            self.tracks.gap(GapReason::BrokenOff)?;
-        }
-        Ok(ReadEnd::Failed(EngineError::Unreachable(damage.to_string())))
-    }
-
-    /// Ends a reading: its connection first, then what is to be made of its last bytes.
-    async fn after_reading(&mut self, reading: Reading, end: &ReadEnd) -> Result<(), Error> {
-        let mut decoder = reading.decoder;
-        drop(reading.stream);
-        self.proof.end();
-        if matches!(end, ReadEnd::Eof) {
-            self.unread = self.engine.is_podman();
-            if let Some(entry) = decoder.last_entry() {
-                self.tracks.take_last(entry)?;
-            }
-        } else {
-            self.shared.stats.reconnects.fetch_add(1, Ordering::Relaxed);
-        }
-        self.tracks.feed_all(Flush::No);
-        self.append_all().await?;
-        self.fruitless = self.tracks.consumed() == self.opened_at;
-        if !self.fruitless {
-            self.pause = PAUSE_FIRST;
-            self.refusals = 0;
-        }
-        Ok(())
-    }
-
-    /// Reads what the log holds now. What is left unconsumed then is an open group or an unterminated line.
-    pub(super) async fn read_to_end(&mut self, deadline: Option<Instant>) -> Result<ReadEnd, Error> {
-        if !self.shared.appender.docker_may_read() {
-            return Ok(ReadEnd::Full);
-        }
-        let shared = Arc::clone(&self.shared);
-        let _permit = tokio::select! {
-            permit = shared.readings.acquire() => permit,
-            () = at(deadline) => return Ok(ReadEnd::Overdue),
-        };
-        let reading = self.open(false);
-        self.read(reading, deadline).await
-    }
-
-    /// The same of the engine's own file.
-    async fn read_file(&mut self, held: &Held, deadline: Option<Instant>) -> Result<ReadEnd, Error> {
-        if !self.shared.appender.docker_may_read() {
-            return Ok(ReadEnd::Full);
-        }
-        self.opened_at = self.tracks.consumed();
-        self.proof.begin(false);
-        let reading = Reading::new(held.read(), Format::File(held::Decoder::default()), None);
-        self.read(reading, deadline).await
-    }
-
-    async fn read(&mut self, mut reading: Reading, deadline: Option<Instant>) -> Result<ReadEnd, Error> {
-        let end = loop {
-            tokio::select! {
-                bytes = reading.next() => {
-                    let absorbed = match bytes {
-                        Ok(bytes) => self.absorb(&mut reading, &bytes)?,
-                        Err(end) => Some(end),
-                    };
-                    if let Some(end) = absorbed {
-                        break end;
-                    }
-                }
-                () = at(deadline) => break ReadEnd::Overdue,
-            }
-            if !self.append_soon().await? {
-                break ReadEnd::Full;
-            }
-        };
-        self.after_reading(reading, &end).await?;
-        Ok(end)
-    }
-
-    /// A drain's part: the log as it is now is its target. A reading without follow that begins after the drain was asked
-    /// for has, at its end, every line that the engine had then.
-    pub(super) async fn drain(&mut self, target: Target) -> Result<(), Error> {
-        let patience = Instant::now() + ENGINE_WAIT;
-        let is_past = |instant: Option<Instant>| instant.is_some_and(|instant| Instant::now() >= instant);
-        let mut unchanged = None;
-        let life = match self.engine.inspect(&self.id).await {
-            Ok(Some(inspected)) => Life::of_inspect(&inspected),
-            Ok(None) | Err(_) => Life::default(),
-        };
-        loop {
-            let mut end = self.read_to_end(target.deadline).await?;
-            if matches!(end, ReadEnd::Failed(_))
-                && let Some(held) = self.take_file()
-            {
-                // The engine has stopped before us, or removes the container: its file has what it did not get to send.
-                end = self.read_file(&held, target.deadline).await?;
-                self.held = Some(held);
-            }
-            match end {
-                ReadEnd::Eof => {}
-                ReadEnd::Doubtful => continue,
-                ReadEnd::Overdue => {
-                    self.tracks.feed_all(Flush::All);
-                    break;
-                }
-                ReadEnd::Full if !is_past(target.deadline) => {
-                    sleep(ROOM_POLL).await;
-                    continue;
-                }
-                ReadEnd::Failed(EngineError::Unreachable(_))
-                    if !is_past(Some(patience)) && !is_past(target.deadline) && !self.is_gone().await =>
-                {
-                    sleep(ROOM_POLL).await;
-                    continue;
-                }
-                end => {
-                    self.tracks.feed_all(Flush::All);
-                    // One that was removed meanwhile has no log to be read to its end: what came of it is all.
-                    if self.is_gone().await {
-                        self.exit_of_gone()?;
-                    } else {
-                        tracing::warn!(id = self.id, reason = %end, "the container's log was not read to its end");
-                    }
-                    break;
-                }
-            }
-            self.tracks.feed_all(Flush::Group);
-            if self.tracks.held() == 0 {
-                break;
-            }
-            // An unterminated line: taken as it is once it stayed as it is, or time is up.
-            let end = Some(self.tracks.read_end());
-            if unchanged != end && !is_past(target.deadline) {
-                unchanged = end;
-                let settled = Instant::now() + target.settle;
-                sleep_until(target.deadline.map_or(settled, |deadline| deadline.min(settled))).await;
-                if !is_past(target.deadline) {
-                    continue;
-                }
-            }
-            self.tracks.feed_all(Flush::All);
-            break;
-        }
-        self.prove(target.deadline).await?;
-        if let Some(exit) = &life.exit {
-            self.tracks.exit(exit)?;
-        }
-        self.append_all().await?;
-        self.answer(target);
-        Ok(())
-    }
-
-    async fn is_gone(&mut self) -> bool {
-        matches!(self.engine.inspect(&self.id).await, Ok(None))
-    }
-
-    /// The engine's own file of the log, where it can be read.
-    fn take_file(&mut self) -> Option<Held> {
-        let held = self.held.take().filter(|held| !held.is_empty());
-        held.or_else(|| self.log_path.as_deref().and_then(Held::all))
-    }
-
-    fn answer(&self, target: Target) {
-        let left = Left { origins: self.tracks.origins(), bytes: self.tracks.held() };
-        if target.done.send(left).is_err() {
-            tracing::debug!(id = self.id, "the drain was over before this container");
-        }
-    }
-
     /// The engine did not give the log.
     pub(super) async fn failed(&mut self, error: EngineError) -> Result<Next, Error> {
         let EngineError::Refused { status, ref message } = error else {
@@ -731,13 +391,5 @@ impl Reader {
                 Ok(Next::Look)
             }
         }
-    }
-}
-
-/// At `instant`; never, where there is none.
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => pending().await,
     }
 }
