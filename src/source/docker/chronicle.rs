@@ -69,14 +69,15 @@ impl Chronicle {
         self.position.anchor.is_some_and(|anchor| anchor.hash == hash)
     }
 
-    /// The record of an exit, where it is not the one that was recorded last.
-    pub(super) fn exit(&mut self, name: &str, exit: &Exit, now: Nanos) -> Option<Section> {
+    /// The record of an exit, where it is not the one that was recorded last. `last` is the time of the container's last line:
+    /// the engine may write an unterminated one after the end that it gives, and the record stands behind all of them.
+    pub(super) fn exit(&mut self, name: &str, exit: &Exit, last: Option<Nanos>, now: Nanos) -> Option<Section> {
         let hash = key(exit);
         if self.position.anchor.is_some_and(|anchor| anchor.hash == hash) {
             return None;
         }
         let ended = exit.ended.unwrap_or(now);
-        let line = line(name, exit, ended);
+        let line = line(name, exit, ended, last.map_or(ended, |last| last.max(ended)));
         self.ingest.feed(line.as_bytes(), &ended, Flush::All);
         self.position.lines += 1;
         self.position.bytes += line.len() as u64;
@@ -106,8 +107,8 @@ fn key(exit: &Exit) -> u64 {
     }
 }
 
-/// The line that becomes the record.
-fn line(name: &str, exit: &Exit, ended: Nanos) -> String {
+/// The line that becomes the record, whose time is `at`.
+fn line(name: &str, exit: &Exit, ended: Nanos, at: Nanos) -> String {
     let started = super::timestamp::parse_alone(&exit.started_at);
     let seconds = started.map(|started| ended.saturating_sub(started).max(0) as f64 / 1e9);
     let how = match (exit.oom_killed, exit.code) {
@@ -118,7 +119,7 @@ fn line(name: &str, exit: &Exit, ended: Nanos) -> String {
     let after = seconds.map(|seconds| format!(" after {seconds:.3} s")).unwrap_or_default();
     let is_well = exit.code == Some(0) && !exit.oom_killed;
     let mut line = json!({
-        "timestamp": time::rfc3339(ended),
+        "timestamp": time::rfc3339(at),
         "level": if is_well { "INFO" } else { "ERROR" },
         "event_type": EVENT_EXITED,
         "message": format!("container {name} {how}{after}"),
@@ -128,6 +129,7 @@ fn line(name: &str, exit: &Exit, ended: Nanos) -> String {
         line["exit_code"] = code.into();
     }
     if let (Some(started), Some(seconds)) = (started, seconds) {
+        line["ended_at"] = time::rfc3339(ended).into();
         line["started_at"] = time::rfc3339(started).into();
         line["duration_seconds"] = seconds.into();
     }
@@ -139,7 +141,8 @@ mod tests {
     use super::*;
 
     fn check(exit: &Exit, expected: &str) {
-        let line: serde_json::Value = serde_json::from_str(&line("job", exit, 3_500_000_000)).expect("JSON");
+        let line: serde_json::Value =
+            serde_json::from_str(&line("job", exit, 3_500_000_000, 3_500_000_000)).expect("JSON");
         assert_eq!(line["message"], expected);
     }
 

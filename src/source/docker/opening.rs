@@ -197,7 +197,7 @@ async fn note_missed(shared: &Shared, candidate: Candidate, exit: &Exit) -> Resu
     let container = Container::of_candidate(candidate);
     let mut chronicle = Chronicle::new(shared, &container)?;
     let gap = chronicle.gap(GapReason::Gone);
-    let exit = chronicle.exit(&name, exit, time::now());
+    let exit = chronicle.exit(&name, exit, None, time::now());
     for section in gap.into_iter().chain(exit).chain([chronicle.end()]) {
         shared.appender.append(section).await.map_err(|_| Error::BufferClosed)?;
     }

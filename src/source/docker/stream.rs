@@ -167,9 +167,15 @@ impl Track {
         self.finder.is_through()
     }
 
+    /// Time of the last entry that was read.
+    pub(super) fn last_time(&self) -> Option<Nanos> {
+        self.last_time
+    }
+
     /// Puts what came by attach behind the window.
     pub(super) fn push_attached(&mut self, bytes: &[u8], time: Nanos) {
         self.attached = true;
+        self.last_time = Some(time);
         self.marks.entries.push_back(Mark { begin: self.read_end(), time, nth: 0, hash: None });
         self.window.extend_from_slice(bytes);
         self.unfed += bytes.len();

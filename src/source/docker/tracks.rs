@@ -136,7 +136,8 @@ impl Tracks {
     /// [`Error`]: there are no random ids.
     pub(super) fn exit(&mut self, exit: &Exit) -> Result<(), Error> {
         let name = self.container.candidate.name.clone();
-        let section = self.chronicle()?.exit(&name, exit, time::now());
+        let last = self.each().filter_map(Track::last_time).max();
+        let section = self.chronicle()?.exit(&name, exit, last, time::now());
         self.outbox.extend(section);
         Ok(())
     }
