@@ -212,7 +212,8 @@ async fn certificates_that_do_not_fit_are_said() {
     std::fs::remove_file(folder.join("key.pem")).expect("removed");
     check(&mut ferry, "cert.pem is there but key.pem beside it is not");
     std::fs::remove_file(folder.join("cert.pem")).expect("removed");
-    check(&mut ferry, "CertificateRequired");
+    // Whether the engine gets to say that depends on who is faster.
+    check(&mut ferry, "no cert.pem among them: the engine may want one");
     ferry.set("DOCKER_HOST", "ssh://engine");
     let refused = ferry.call(&["run"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");

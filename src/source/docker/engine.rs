@@ -363,7 +363,7 @@ fn failure(address: &Address, error: bollard::errors::Error) -> EngineError {
         source = cause.source();
     }
     if let Address::Tls(_, Some(folder)) = address {
-        text.push_str(&format!(" (certificates of {})", folder.display()));
+        text.push_str(&format!(" (certificates of {}{})", folder.display(), tls::unshown(folder)));
     }
     EngineError::Unreachable(text)
 }

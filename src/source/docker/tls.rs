@@ -63,6 +63,11 @@ pub fn client(folder: Option<&Path>) -> Result<ClientConfig, TlsError> {
     }
 }
 
+/// What is said of a connection that failed where no certificate of ours was shown: not every engine that wants one says so.
+pub fn unshown(folder: &Path) -> &'static str {
+    if folder.join(CERTIFICATE).exists() { "" } else { ", no cert.pem among them: the engine may want one" }
+}
+
 /// `None` where there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, TlsError> {
     match std::fs::read(path) {

@@ -56,9 +56,9 @@ async fn unterminated_last_lines_of_removed_containers_arrive_where_the_engines_
     assert_eq!(reading.manifest()["complete"], true, "{}", reading.manifest());
 }
 
-/// How many unterminated lines the engine hands out is its affair; what has an end must arrive all the same.
+/// How many unterminated lines the engine hands out is its affair; what has an end must arrive all the same, or be named.
 #[tokio::test(flavor = "multi_thread")]
-async fn terminated_lines_of_removed_containers_arrive_where_the_engines_files_cannot_be_read() {
+async fn terminated_lines_of_removed_containers_arrive_or_are_named_where_the_engines_files_cannot_be_read() {
     let containers = Containers::new("hidden-tail").await;
     let load = Load::draw(&containers, &mut dice(), TAILED, TAILED_LINES_MAX, true).with_tails();
     let mut reading = Reading::new(&containers, FILE_SINK);
@@ -83,8 +83,10 @@ async fn terminated_lines_of_removed_containers_arrive_where_the_engines_files_c
         verdict.missing.len(),
     );
     verdict.assert_nothing_twice();
-    let terminated: Vec<&String> = verdict.missing.values().flatten().filter(|line| !is_tail(line)).collect();
-    assert!(terminated.is_empty(), "{verdict}");
+    // On a machine under load the engine may start one before we are joined to it: then that is said.
+    let unnamed = verdict.missing.iter().filter(|(container, _)| !gaps.contains_key(*container));
+    let terminated: Vec<&String> = unnamed.flat_map(|(_, lines)| lines).filter(|line| !is_tail(line)).collect();
+    assert!(terminated.is_empty(), "{terminated:?} of {verdict}");
 }
 
 fn is_tail(line: &str) -> bool {
