@@ -245,7 +245,7 @@ impl Containers {
             hint(known, Signal::Look);
         }
         for (candidate, is_new) in listed {
-            self.ensure(candidate, is_new);
+            self.ensure(candidate, false, is_new);
         }
         self.end_unlisted(&engine).await
     }
@@ -266,7 +266,7 @@ impl Containers {
     }
 
     /// Makes sure that a container is read where it is selected; `is_new`: it was created, and perhaps not started yet.
-    fn ensure(&mut self, candidate: Candidate, is_new: bool) {
+    fn ensure(&mut self, candidate: Candidate, is_new: bool, is_listed_new: bool) {
         if self.known.contains_key(&candidate.id) {
             return;
         }
@@ -284,7 +284,7 @@ impl Containers {
         }
         let live = self.live.remove(&id).unwrap_or_default();
         let (sender, signals) = mpsc::channel(SIGNALS_MAX);
-        let found = Found { candidate, is_new, data_folder: self.data_folder.clone(), live };
+        let found = Found { candidate, is_new, is_listed_new, data_folder: self.data_folder.clone(), live };
         let (shared, task_id) = (Arc::clone(&self.shared), id.clone());
         let task = self.tasks.spawn(async move { (task_id, opening::read(shared, engine, found, signals).await) });
         self.task_of.insert(task.id(), id.clone());
@@ -298,7 +298,7 @@ impl Containers {
         let signal = match event.action.as_deref() {
             _ if self.shared.seen().is_accounted(&id) => return,
             Some(action @ ("create" | "start")) => {
-                self.ensure(Candidate::of_event(id.clone(), attributes), action == "create");
+                self.ensure(Candidate::of_event(id.clone(), attributes), action == "create", false);
                 Signal::Started
             }
             Some("oom") => {
@@ -313,11 +313,11 @@ impl Containers {
                     oom_killed: self.oom_killed.remove(&id),
                 };
                 // One that was never heard of may have come and gone while nobody listened.
-                self.ensure(Candidate::of_event(id.clone(), attributes), false);
+                self.ensure(Candidate::of_event(id.clone(), attributes), false, false);
                 Signal::Died(exit)
             }
             _ => {
-                self.ensure(Candidate::of_event(id.clone(), attributes), false);
+                self.ensure(Candidate::of_event(id.clone(), attributes), false, false);
                 Signal::Look
             }
         };

@@ -37,6 +37,10 @@ use crate::record::{Nanos, time};
 /// Pause before an engine that does not answer is asked again for a container.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long, and how often, the engine is asked about a container that its list has and it does not know.
+const EARLY_MAX: Duration = Duration::from_secs(3);
+const EARLY_POLL: Duration = Duration::from_millis(50);
+
 /// What comes of a container that we are attached to.
 pub(super) struct Attachment {
     pub(super) stream: Streamed<(Stream, Bytes)>,
@@ -49,6 +53,8 @@ pub(super) struct Found {
     pub(super) candidate: Candidate,
     /// An event has just said that it was created: it may not have been started yet.
     pub(super) is_new: bool,
+    /// It stands in the engine's list as created, which it does a moment before the engine can be asked about it.
+    pub(super) is_listed_new: bool,
     /// The engine's data folder, where it can be read.
     pub(super) data_folder: Option<PathBuf>,
     pub(super) live: Vec<LiveOrigin>,
@@ -72,15 +78,18 @@ pub(super) async fn read(
     found: Found,
     mut signals: mpsc::Receiver<Signal>,
 ) -> Result<Ending, Error> {
-    let Found { candidate, is_new, data_folder, live } = found;
-    let is_new = is_new && live.is_empty() && engine.may_attach() && candidate.is_selected(&shared.options);
+    let Found { candidate, is_new, is_listed_new, data_folder, live } = found;
+    let is_new =
+        (is_new || is_listed_new) && live.is_empty() && engine.may_attach() && candidate.is_selected(&shared.options);
     let mut held =
         data_folder.as_ref().filter(|_| is_new).map(|folder| Held::new(held::log_path(folder, &candidate.id)));
     let attached = if is_new { attach(&engine, &candidate.id).await } else { None };
     let mut told = false;
+    let patience = Instant::now() + EARLY_MAX;
     let container = loop {
         match engine.inspect(&candidate.id).await {
             Ok(Some(inspected)) => break Some(Container::of_inspect(&candidate.id, inspected)),
+            Ok(None) if is_listed_new && Instant::now() < patience => sleep(EARLY_POLL).await,
             Ok(None) => break None,
             Err(error) => {
                 if matches!(error, EngineError::Refused { .. }) && !std::mem::replace(&mut told, true) {
@@ -98,7 +107,7 @@ pub(super) async fn read(
     let Some(container) = container else {
         if attached.is_none() && held.as_ref().is_none_or(Held::is_empty) {
             if live.is_empty() {
-                missed(&shared, candidate, &mut signals).await?;
+                missed(&shared, candidate, is_listed_new, &mut signals).await?;
             } else {
                 gone(&shared, &candidate.id, live).await?;
             }
@@ -165,8 +174,14 @@ async fn ask_again(signals: &mut mpsc::Receiver<Signal>) -> bool {
     }
 }
 
-/// A container that was gone before any of it could be read: an origin of its own says so.
-async fn missed(shared: &Shared, candidate: Candidate, signals: &mut mpsc::Receiver<Signal>) -> Result<(), Error> {
+/// A container that was gone before any of it could be read: an origin of its own says so. One that only a list knew, as
+/// created, may never have come about: that it ended has to be heard.
+async fn missed(
+    shared: &Shared,
+    candidate: Candidate,
+    is_listed_new: bool,
+    signals: &mut mpsc::Receiver<Signal>,
+) -> Result<(), Error> {
     if !candidate.is_selected(&shared.options) || shared.seen().is_accounted(&candidate.id) {
         return Ok(());
     }
@@ -183,7 +198,10 @@ async fn missed(shared: &Shared, candidate: Candidate, signals: &mut mpsc::Recei
             Ok(None) | Err(_) => break,
         }
     }
-    note_missed(shared, candidate, &exit.unwrap_or_default()).await
+    match exit {
+        None if is_listed_new => Ok(()),
+        exit => note_missed(shared, candidate, &exit.unwrap_or_default()).await,
+    }
 }
 
 async fn note_missed(shared: &Shared, candidate: Candidate, exit: &Exit) -> Result<(), Error> {
