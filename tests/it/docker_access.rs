@@ -242,7 +242,9 @@ async fn without_the_right_to_open_the_socket_check_and_daemon_say_what_to_do() 
     std::fs::create_dir(ferry.path("state")).expect("a folder");
     // The program may stand where that user may not go.
     let program = ferry.path("logferry");
-    std::fs::copy(env!("CARGO_BIN_EXE_logferry"), &program).expect("a copy");
+    // By another process: a copy that this one has open for writing, a process that is forked meanwhile keeps busy.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_logferry")).arg(&program).status().expect("cp");
+    assert!(copied.success());
     std::fs::set_permissions(ferry.dir.path(), std::fs::Permissions::from_mode(0o777)).expect("open to all");
     std::fs::set_permissions(ferry.path("state"), std::fs::Permissions::from_mode(0o700)).expect("private");
     let command = |arguments: &[&str]| {

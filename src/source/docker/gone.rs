@@ -8,7 +8,7 @@ use super::Error;
 use super::container::{Exit, Life};
 use super::reader::{ROOM_POLL, Reader};
 use super::reading::ReadEnd;
-use super::signal::{Signal, Target};
+use super::signal::Signal;
 use super::stats::GapReason;
 use crate::ingest::Flush;
 use crate::record::time;
@@ -21,7 +21,7 @@ impl Reader {
     /// The engine has no such container any more.
     pub(super) async fn gone(&mut self) -> Result<(), Error> {
         self.shared.stats.set_running(&self.id, None);
-        let drains = self.await_exit().await;
+        self.await_exit().await;
         self.read_held().await?;
         if self.unread && !self.tracks.are_at_end() && !self.unreadable {
             self.tracks.gap(GapReason::Gone)?;
@@ -33,7 +33,7 @@ impl Reader {
         self.shared.seen().account(&self.id, time::now());
         self.tracks.end();
         self.append_all().await?;
-        for target in drains {
+        for target in std::mem::take(&mut self.waiting) {
             self.answer(target);
         }
         Ok(())
@@ -51,22 +51,17 @@ impl Reader {
     }
 
     /// Waits a moment for how the last run ended, where that is not known; drains that were asked for meanwhile.
-    pub(super) async fn await_exit(&mut self) -> Vec<Target> {
-        let mut drains = Vec::new();
+    pub(super) async fn await_exit(&mut self) {
         let is_over = Life { started_at: self.started_at.clone(), ..Life::default() }.is_unborn();
         let end = Instant::now() + EXIT_WAIT;
-        while self.exited.is_none() && !is_over && !self.tracks.has_exit(&self.started_at) {
+        while self.waiting.is_empty() && self.exited.is_none() && !is_over && !self.tracks.has_exit(&self.started_at) {
             match tokio::time::timeout_at(end, self.signals.recv()).await {
                 Ok(Some(Signal::Died(exit))) => self.died(exit),
-                Ok(Some(Signal::Drain(target))) => {
-                    drains.push(target);
-                    break;
-                }
+                Ok(Some(Signal::Drain(target))) => self.waiting.push(target),
                 Ok(Some(Signal::Started | Signal::Look)) => {}
                 Ok(None) | Err(_) => break,
             }
         }
-        drains
     }
 
     /// Notes how the run ended.

@@ -28,7 +28,7 @@ use super::held::Held;
 use super::opening::Attachment;
 use super::reading::ReadEnd;
 use super::recount::Proof;
-use super::signal::Signal;
+use super::signal::{Signal, Target};
 use super::stats::{Counted, GapReason};
 use super::tracks::Tracks;
 use super::{Error, Shared};
@@ -85,6 +85,8 @@ pub(super) struct Reader {
     pub(super) runs: bool,
     /// How its run ended, as an event said, until that is recorded.
     pub(super) exited: Option<Exit>,
+    /// Drains that are answered when it is gone.
+    pub(super) waiting: Vec<Target>,
     pub(super) pause: Duration,
     pub(super) refusals: u32,
     /// Consumed bytes when the present reading was opened.
@@ -130,6 +132,7 @@ impl Reader {
             started_at,
             runs,
             exited: None,
+            waiting: Vec::new(),
             pause: PAUSE_FIRST,
             refusals: 0,
             opened_at: 0,
@@ -317,6 +320,11 @@ impl Reader {
                 (Some(target), Some(Next::Look)) => {
                     self.drain(target).await?;
                     return Ok(Next::Look);
+                }
+                (Some(target), Some(Next::Gone)) => {
+                    // What is left of it is taken up first.
+                    self.waiting.push(target);
+                    return Ok(Next::Gone);
                 }
                 (Some(target), now) => {
                     self.answer(target);
