@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 
+use super::container::Life;
 use super::reader::{Next, ROOM_POLL, Reader};
 use super::signal::Signal;
 use super::stats::Counted;
@@ -79,6 +80,10 @@ impl Reader {
             }
         }
         drop(attachment);
+        if (Life { started_at: self.started_at.clone(), ..Life::default() }).is_unborn() {
+            // It has been started since, at a time that is not known, and may be gone by now.
+            self.started_at.clear();
+        }
         // With its file at hand the unterminated end is read there; else this is all of it that there may ever be.
         let has_file = self.held.as_ref().is_some_and(|held| !held.is_empty());
         self.tracks.feed_all(if has_file { Flush::No } else { Flush::All });

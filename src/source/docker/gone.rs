@@ -42,6 +42,8 @@ impl Reader {
     /// Records how its last run ended, as far as that is known.
     pub(super) fn exit_of_gone(&mut self) -> Result<(), Error> {
         let has_run = !Life { started_at: self.started_at.clone(), ..Life::default() }.is_unborn();
+        // Without a start that is known, what it printed says that it ran.
+        let has_run = has_run && (!self.started_at.is_empty() || self.tracks.consumed() > 0);
         if self.exited.is_some() || (has_run && !self.tracks.has_exit(&self.started_at)) {
             let unknown = || Exit { started_at: self.started_at.clone(), ..Exit::default() };
             let exit = self.exited.take().unwrap_or_else(unknown);
