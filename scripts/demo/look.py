@@ -39,7 +39,7 @@ print(f"\n  {len(events)} records from {len(origins)} origins (file generations,
 print("\nhow the containers ended:\n")
 for one in sorted(exits, key=lambda one: one["@timestamp"]):
     print(f"  {one['@timestamp']} {one['Level']:<8} {one['Message']}")
-unsaid = {one["Container"] for one in events if "Container" in one} != {one["Container"] for one in exits}
+unsaid = {one["Container"] for one in events if "Container" in one} - {one["Container"] for one in exits}
 
 failed = next((one for one in events if "Exception" in one), None)
 if failed:
