@@ -5,6 +5,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How logferry names itself to servers.
+pub const USER_AGENT: &str = concat!("logferry/", env!("CARGO_PKG_VERSION"));
+
 /// A value that must never be seen: `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);

@@ -23,6 +23,7 @@ use crate::lifecycle::report::SinkReport;
 use crate::lifecycle::{Report, StateDir, StateError};
 use crate::manifest::{self, Keeper};
 use crate::record::OriginId;
+use crate::sink::http::USER_AGENT;
 use crate::sink::{self, Sink, console};
 use crate::source::file::archive;
 use crate::source::{Control, RunColumns, docker, file};
@@ -33,9 +34,6 @@ use inputs::{Ends, Inputs, Stops};
 pub use drain::{Drainer, Step, Stop};
 pub use replay::Replays;
 pub use tap::{LAG_MAX_BYTES, QUEUE_MAX_BYTES, TAPS_MAX, Tap, Tapped};
-
-/// How we name ourselves to servers.
-const USER_AGENT: &str = concat!("logferry/", env!("CARGO_PKG_VERSION"));
 
 /// Messages to one Docker source that wait to be taken; who sends waits.
 const CONTROL_QUEUE: usize = 4;

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::process::{self, Run, Stub, Taken};
 use crate::{Fault, lines, write_config};
 
@@ -128,14 +126,7 @@ fn ship(folder: &Path, load: &Load) -> Result<(Run, Taken, Cpu), Fault> {
     let child = process::start(command.arg("run").arg("-c").arg(config), &log)?;
     let cpu = writers.go(load, &[child.id()]);
     let waited = writers.wait();
-    if let Some(pid) = Pid::from_raw(i32::try_from(child.id())?) {
-        kill_process(pid, Signal::TERM)?;
-    }
-    let ended = process::wait(child, began);
-    let taken = stub.end()?;
-    let said = fs::read_to_string(&log).unwrap_or_default();
-    let run = ended.map_err(|fault| format!("{fault}\n{said}"))?;
-    taken.check(load.lines()).map_err(|reason| format!("{reason}\n{said}"))?;
+    let (run, taken) = process::stop(child, began, stub, &log, load.lines())?;
     waited?;
     Ok((run, taken, cpu?))
 }

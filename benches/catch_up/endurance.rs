@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 
 use crate::process::{self, Stub};
 use crate::{Fault, file_source, lines, write_config};
@@ -40,12 +40,7 @@ pub fn drive(folder: &Path, seconds: u64) -> Result<(), Fault> {
     let writer = std::thread::spawn(move || write(&path, count).map_err(|fault| fault.to_string()));
     let watched = watch(&mut stub, pid, &rotation, seconds);
     let late = writer.join().map_err(|_| "the writer panicked")??;
-    kill_process(pid, Signal::TERM)?;
-    let ended = process::wait(child, began);
-    let taken = stub.end()?;
-    let said = fs::read_to_string(&log).unwrap_or_default();
-    let run = ended.map_err(|fault| format!("{fault}\n{said}"))?;
-    taken.check(count).map_err(|reason| format!("{reason}\n{said}"))?;
+    let (run, _) = process::stop(child, began, stub, &log, count)?;
     let rotations = watched?;
     println!(
         "{count} lines at {RATE}/s with {rotations} rotations and an outage of {} s: all there, once; peak RSS {:.1} MiB, \

@@ -1,11 +1,13 @@
 //! Starting the parts as processes, and what the kernel counted for them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Fault;
 
@@ -76,6 +78,19 @@ pub fn wait(child: Child, began: Instant) -> Result<Run, Fault> {
         peak_bytes: usage.ru_maxrss as u64 * 1024,
         ..Run::default()
     })
+}
+
+/// Ends a daemon that ships to `stub`; it must have delivered each of the lines once. `log`: what it said.
+pub fn stop(child: Child, began: Instant, stub: Stub, log: &Path, lines: u64) -> Result<(Run, Taken), Fault> {
+    if let Some(pid) = Pid::from_raw(i32::try_from(child.id())?) {
+        kill_process(pid, Signal::TERM)?;
+    }
+    let ended = wait(child, began);
+    let taken = stub.end()?;
+    let said = fs::read_to_string(log).unwrap_or_default();
+    let run = ended.map_err(|fault| format!("{fault}\n{said}"))?;
+    taken.check(lines).map_err(|reason| format!("{reason}\n{said}"))?;
+    Ok((run, taken))
 }
 
 fn duration(time: libc::timeval) -> Duration {

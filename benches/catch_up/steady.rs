@@ -6,8 +6,6 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::process::{self, Stub};
 use crate::{Fault, file_source, lines, write_config};
 
@@ -31,14 +29,7 @@ pub fn drive(folder: &Path, trial: bool) -> Result<(), Fault> {
     let child = process::start(command.arg("run").arg("-c").arg(config), &log)?;
     std::thread::sleep(WARM_UP);
     let written = write_at_rate(file, count);
-    if let Some(pid) = Pid::from_raw(i32::try_from(child.id())?) {
-        kill_process(pid, Signal::TERM)?;
-    }
-    let ended = process::wait(child, began);
-    let taken = stub.end()?;
-    let said = fs::read_to_string(&log).unwrap_or_default();
-    let run = ended.map_err(|fault| format!("{fault}\n{said}"))?;
-    taken.check(count).map_err(|reason| format!("{reason}\n{said}"))?;
+    let (run, taken) = process::stop(child, began, stub, &log, count)?;
     let late = written?;
     println!(
         "{RATE} lines/s for {} s: {:.1} % of a core, {:.1} MiB, from writing to arrival p50 {:.1} ms, p99 {:.1} ms, \

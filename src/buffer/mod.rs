@@ -79,7 +79,7 @@ pub use control::{Control, Fatal, Flusher, OriginsWatch, SumsWatch, UsageWatch};
 pub use cursor::{Cursor, CursorFile, CursorState};
 pub use format::{RemovedSink, RetiredSum};
 pub use queue::{Appender, Closed, QUEUE_MAX_BYTES, Retirement};
-pub use reader::{Behind, Frame, ReadOrigin, Reader, SectionView, Tap};
+pub use reader::{Behind, Frame, ReadOrigin, ReadRecord, Reader, SectionView, Tap};
 pub use recovery::{OpenError, open};
 pub use section::{OriginInfo, Records, Section};
 pub use sums::Sums;

@@ -8,6 +8,7 @@ use crate::config::{Config, Purpose};
 use crate::lifecycle::report::{EXIT_DELIVERED, EXIT_FAILED};
 use crate::lifecycle::state_dir;
 use crate::sink::Sink;
+use crate::sink::http::USER_AGENT;
 use crate::source::docker;
 
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,7 @@ async fn online(config: &Config) -> bool {
     }
     for options in &config.sinks {
         let name = Arc::clone(&options.name);
-        let answer = match Sink::new(options, concat!("logferry/", env!("CARGO_PKG_VERSION"))) {
+        let answer = match Sink::new(options, USER_AGENT) {
             Ok(sink) => sink.probe().await,
             Err(error) => Err(error.to_string()),
         };

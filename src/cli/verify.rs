@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{Usage, find_source, load, runtime};
 use crate::config::Purpose;
 use crate::lifecycle::report::{EXIT_DELIVERED, EXIT_LEFT};
+use crate::sink::http::USER_AGENT;
 use crate::sink::stored::ReadError;
 use crate::sink::{Kind, Options, azure_monitor, elasticsearch};
 use crate::verify::{Reader, SCANS_MAX, Verdict, report, take};
@@ -119,11 +120,10 @@ fn choose<'a>(sinks: &'a [Options], name: Option<&str>) -> Result<&'a Options, U
 }
 
 fn reader(sink: &Options) -> anyhow::Result<Reader> {
-    let user_agent = concat!("logferry/", env!("CARGO_PKG_VERSION"));
     match &sink.kind {
-        Kind::Elasticsearch(options) => Ok(Reader::Elasticsearch(elasticsearch::Reader::new(options, user_agent)?)),
+        Kind::Elasticsearch(options) => Ok(Reader::Elasticsearch(elasticsearch::Reader::new(options, USER_AGENT)?)),
         Kind::AzureMonitor(options) => {
-            let reader = azure_monitor::Reader::new(options, user_agent);
+            let reader = azure_monitor::Reader::new(options, USER_AGENT);
             Ok(Reader::AzureMonitor(reader.map_err(|error| Usage(format!("sinks.{}.{error}", sink.name)))?))
         }
         Kind::File(_) | Kind::Console(_) => Err(Usage(format!("the sink {} cannot be read back", sink.name)).into()),

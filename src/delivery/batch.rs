@@ -2,9 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::buffer::{Cursor, ReadOrigin};
+use crate::buffer::{Cursor, ReadOrigin, ReadRecord};
 use crate::record::{EventId, OriginId};
 use crate::sink::{Batch, RecordView, Sink};
+
+/// A record of the log as a sink sees it.
+pub fn view<'a>(record: &ReadRecord<'a>) -> RecordView<'a> {
+    RecordView {
+        time: record.header.time,
+        event_id: record.header.event_id,
+        seq: record.seq,
+        run_id: &record.origin.run_id,
+        constants: &record.origin.constants,
+        members: record.members,
+    }
+}
 
 /// Room of a body beyond its bound, in bytes, so that the record that passes it does not move the whole.
 pub const BODY_SLACK_BYTES: usize = 64 * 1024;

@@ -20,6 +20,7 @@ mod streak;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use batch::view;
 pub use deadletter::DeadLetters;
 pub use ledger::Ledger;
 pub use replay::{Replay, ReplayError, Replayed, count_lines};

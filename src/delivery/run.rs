@@ -12,14 +12,14 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::attempt::{Drain, Shared, deliver};
-use super::batch::{Filling, Load};
+use super::batch::{Filling, Load, view};
 use super::decision::Protocol;
 use super::evict::Evictions;
 use super::streak::Streak;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Replay, Stats};
 use crate::buffer::{Behind, Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
 use crate::record::{OriginId, RECORD_MAX_BYTES};
-use crate::sink::{self, RecordView, Sink};
+use crate::sink::{self, Sink};
 
 /// How long the loop waits before it reads again after the disk failed.
 pub(super) const READ_RETRY: Duration = Duration::from_secs(1);
@@ -353,21 +353,13 @@ impl Delivery {
             };
             match frame.next_record() {
                 Some(record) => {
-                    let view = RecordView {
-                        time: record.header.time,
-                        event_id: record.header.event_id,
-                        seq: record.seq,
-                        run_id: &record.origin.run_id,
-                        constants: &record.origin.constants,
-                        members: record.members,
-                    };
                     let filling = self.filling.get_or_insert_with(|| Filling {
                         load: Load::reuse(self.shared.spare(spare_bytes)),
                         end: record.next,
                         segment: record.next.at.segment,
                         since: Instant::now(),
                     });
-                    filling.load.push(&self.shared.sink, &view, record.origin);
+                    filling.load.push(&self.shared.sink, &view(&record), record.origin);
                     let before = std::mem::replace(&mut filling.end, record.next);
                     if filling.load.batch.body.len() > self.batch_bytes && filling.load.len() > 1 {
                         if self.in_flight.len() + self.evictions.late.len() >= self.in_flight_max {

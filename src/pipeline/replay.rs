@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::drain::Drainer;
-use super::{Error, Setup, USER_AGENT, sleep_until};
+use super::{Error, Setup, sleep_until};
 use crate::delivery::{Handle, Replay, count_lines, deadletter};
 use crate::lifecycle::{ReplayReport, ReplayedSink, StateDir};
 use crate::sink::Sink;
+use crate::sink::http::USER_AGENT;
 
 /// The replays of several sinks.
 #[derive(Debug)]

@@ -12,7 +12,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use crate::buffer::{self, Behind, Frame};
-use crate::sink::{RecordView, file};
+use crate::delivery;
+use crate::sink::file;
 
 /// Most taps at a time; a further one is refused.
 pub const TAPS_MAX: usize = 4;
@@ -243,15 +244,7 @@ fn take(frame: &mut Frame, room: usize, only_count: bool) -> (Vec<u8>, u64, bool
             left_out += 1;
             continue;
         }
-        let view = RecordView {
-            time: record.header.time,
-            event_id: record.header.event_id,
-            seq: record.seq,
-            run_id: &record.origin.run_id,
-            constants: &record.origin.constants,
-            members: record.members,
-        };
-        file::encode_ndjson(&view, &mut lines);
+        file::encode_ndjson(&delivery::view(&record), &mut lines);
     }
     (lines, left_out, false)
 }

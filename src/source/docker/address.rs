@@ -172,8 +172,12 @@ mod tests {
             assert_eq!(found, expected, "{variables:?}");
         };
         check(&[], false, None);
-        check(&[("HOME", "/root"), ("DOCKER_TLS_VERIFY", ""), ("DOCKER_HOST", "")], false, Some("/root/.docker"));
-        check(&[("HOME", "/root"), ("DOCKER_CONFIG", "/c"), ("DOCKER_TLS_VERIFY", "1")], true, Some("/c"));
+        check(
+            &[("HOME", "/home/user"), ("DOCKER_TLS_VERIFY", ""), ("DOCKER_HOST", "")],
+            false,
+            Some("/home/user/.docker"),
+        );
+        check(&[("HOME", "/home/user"), ("DOCKER_CONFIG", "/c"), ("DOCKER_TLS_VERIFY", "1")], true, Some("/c"));
         check(&[("DOCKER_CERT_PATH", "/p"), ("DOCKER_CONFIG", "/c"), ("DOCKER_TLS", "1")], true, Some("/p"));
     }
 }

@@ -5,14 +5,14 @@
 //! **Invariant: who is attached never waits**: a container blocks where the engine cannot pass on what it writes. Where the
 //! buffer has no room the stream is let go, and the log is read instead.
 
-use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 
-use super::container::Life;
+use super::alarm::Alarm;
+use super::container::is_unborn;
 use super::reader::{Next, ROOM_POLL, Reader};
 use super::signal::Signal;
 use super::stats::Counted;
@@ -32,13 +32,9 @@ impl Reader {
         let Some(mut attachment) = self.attached.take() else { return Ok(Next::Look) };
         self.unread = true;
         let _following = Counted::new(&shared.stats.following);
-        let (mut timer, mut due) = (pin!(sleep(Duration::ZERO)), None);
+        let mut alarm = Alarm::new(None);
         loop {
-            let next_due = self.tracks.due();
-            if let Some(next_due) = next_due.filter(|next| Some(*next) != due) {
-                timer.as_mut().reset(next_due);
-            }
-            due = next_due;
+            alarm.set(self.tracks.due());
             tokio::select! {
                 signal = self.signals.recv() => match signal {
                     None => return Ok(Next::Stop),
@@ -66,10 +62,7 @@ impl Reader {
                         break;
                     }
                 },
-                () = timer.as_mut(), if due.is_some() => {
-                    due = None;
-                    self.tracks.on_due(Instant::now());
-                }
+                () = alarm.rings() => self.tracks.on_due(Instant::now()),
             }
             if !self.offer_soon().await? {
                 tracing::debug!(id = self.id, "no room: the attached stream is let go");
@@ -80,7 +73,7 @@ impl Reader {
             }
         }
         drop(attachment);
-        if (Life { started_at: self.started_at.clone(), ..Life::default() }).is_unborn() {
+        if is_unborn(&self.started_at) {
             // It has been started since, at a time that is not known, and may be gone by now.
             self.started_at.clear();
         }

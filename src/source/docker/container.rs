@@ -137,14 +137,14 @@ impl Life {
             code: state.exit_code,
             oom_killed: state.oom_killed.unwrap_or(false),
         };
-        let has_run = !started_at.is_empty() && !started_at.starts_with(NEVER);
+        let has_run = !started_at.is_empty() && !is_unborn(&started_at);
         Life { running, exit: (!running && has_run).then_some(exit), started_at }
     }
+}
 
-    /// Whether it was never started.
-    pub fn is_unborn(&self) -> bool {
-        self.started_at.starts_with(NEVER)
-    }
+/// Whether a container with these words of the engine for its start was never started.
+pub fn is_unborn(started_at: &str) -> bool {
+    started_at.starts_with(NEVER)
 }
 
 /// Where the log lies in the engine's data folder, as one JSON value a line.

@@ -184,7 +184,6 @@ impl Containers {
             None => Engine::new(&self.address, self.shared.options.variables())?,
         };
         let version = engine.version().await?;
-        self.shared.stats.podman.store(engine.is_podman(), Ordering::Relaxed);
         self.own.settle(&engine).await?;
         self.data_folder = data_folder(&engine).await?;
         let now = time::now();

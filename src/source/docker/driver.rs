@@ -42,6 +42,8 @@ pub enum Pieces {
     OneTime,
     /// Each has its own time and, but for the last one, fills a buffer of so many bytes at least.
     Full(u64),
+    /// Nothing that shows: whatever the driver, Podman gives each piece a time of its own.
+    Untold,
 }
 
 /// Pieces of one line that have their own times are no further apart.
@@ -55,6 +57,7 @@ impl Pieces {
     pub fn go_on(self, time: Nanos, length: u64, next: Nanos) -> bool {
         match self {
             Pieces::OneTime => next == time,
+            Pieces::Untold => true,
             Pieces::Full(least) => {
                 next == time || (length >= least && next > time && next - time <= PIECES_APART_MAX_NANOS)
             }

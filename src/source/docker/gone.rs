@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Error;
-use super::container::{Exit, Life};
+use super::container::{Exit, is_unborn};
 use super::reader::{ROOM_POLL, Reader};
 use super::reading::ReadEnd;
 use super::signal::Signal;
@@ -41,7 +41,7 @@ impl Reader {
 
     /// Records how its last run ended, as far as that is known.
     pub(super) fn exit_of_gone(&mut self) -> Result<(), Error> {
-        let has_run = !Life { started_at: self.started_at.clone(), ..Life::default() }.is_unborn();
+        let has_run = !is_unborn(&self.started_at);
         // Without a start that is known, what it printed says that it ran.
         let has_run = has_run && (!self.started_at.is_empty() || self.tracks.consumed() > 0);
         if self.exited.is_some() || (has_run && !self.tracks.has_exit(&self.started_at)) {
@@ -54,7 +54,7 @@ impl Reader {
 
     /// Waits a moment for how the last run ended, where that is not known; drains that were asked for meanwhile.
     pub(super) async fn await_exit(&mut self) {
-        let is_over = Life { started_at: self.started_at.clone(), ..Life::default() }.is_unborn();
+        let is_over = is_unborn(&self.started_at);
         let end = Instant::now() + EXIT_WAIT;
         while self.waiting.is_empty() && self.exited.is_none() && !is_over && !self.tracks.has_exit(&self.started_at) {
             match tokio::time::timeout_at(end, self.signals.recv()).await {

@@ -26,6 +26,7 @@
 //!   by a request that begins after the drain does.
 
 mod address;
+mod alarm;
 mod answer;
 mod attached;
 mod chronicle;

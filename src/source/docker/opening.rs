@@ -21,8 +21,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::chronicle::Chronicle;
-use super::container::{Candidate, Container, Exit};
-use super::driver::Risk;
+use super::container::{Candidate, Container, Exit, is_unborn};
+use super::driver::{Pieces, Risk};
 use super::engine::{Engine, EngineError, Streamed};
 use super::frame::Stream;
 use super::gone::EXIT_WAIT;
@@ -88,7 +88,13 @@ pub(super) async fn read(
     let patience = Instant::now() + EARLY_MAX;
     let container = loop {
         match engine.inspect(&candidate.id).await {
-            Ok(Some(inspected)) => break Some(Container::of_inspect(&candidate.id, inspected)),
+            Ok(Some(inspected)) => {
+                let mut container = Container::of_inspect(&candidate.id, inspected);
+                if engine.is_podman() {
+                    container.driver.pieces = Pieces::Untold;
+                }
+                break Some(container);
+            }
             Ok(None) if is_listed_new && Instant::now() < patience => sleep(EARLY_POLL).await,
             Ok(None) => break None,
             Err(error) => {
@@ -128,7 +134,7 @@ pub(super) async fn read(
     }
     let attached = attached.filter(|(_, since)| {
         let started = timestamp::parse_alone(&container.life.started_at);
-        let in_time = container.life.is_unborn() || started.is_some_and(|started| *since < started);
+        let in_time = is_unborn(&container.life.started_at) || started.is_some_and(|started| *since < started);
         let is_needed = container.auto_remove || container.driver.risk == Risk::Unreadable;
         is_needed && !container.terminal && in_time
     });

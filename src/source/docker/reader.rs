@@ -14,14 +14,14 @@
 //! The states are here; [`super::taking`] is a reading, [`super::drain`] a drain's part, [`super::gone`] the end.
 
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::ContainerStateStatusEnum;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::container::{Container, Exit, Life};
 use super::engine::{Engine, EngineError};
 use super::held::Held;
@@ -210,14 +210,9 @@ impl Reader {
         let following = Counted::new(&shared.stats.following);
         let mut reading = self.open(true);
         let mut overdue: Option<Instant> = None;
-        // One timer for all that is due, set anew only where that changes: this loop turns once a line.
-        let (mut timer, mut due) = (pin!(sleep(Duration::ZERO)), None);
+        let mut alarm = Alarm::new(None);
         let end = loop {
-            let next_due = [self.tracks.due(), self.proof.due(), overdue].into_iter().flatten().min();
-            if let Some(next_due) = next_due.filter(|next| Some(*next) != due) {
-                timer.as_mut().reset(next_due);
-            }
-            due = next_due;
+            alarm.set([self.tracks.due(), self.proof.due(), overdue].into_iter().flatten().min());
             tokio::select! {
                 signal = self.signals.recv() => match signal {
                     None => return Ok(Next::Stop),
@@ -233,18 +228,11 @@ impl Reader {
                     Some(Signal::Started) => overdue = None,
                     Some(Signal::Look) => self.refresh_held(),
                 },
-                bytes = reading.next() => {
-                    let absorbed = match bytes {
-                        Ok(bytes) => self.absorb(&mut reading, &bytes)?,
-                        Err(end) => Some(end),
-                    };
-                    if let Some(end) = absorbed {
-                        break end;
-                    }
-                }
-                () = timer.as_mut(), if due.is_some() => {
+                bytes = reading.next() => if let Some(end) = self.absorb(&mut reading, bytes)? {
+                    break end;
+                },
+                () = alarm.rings() => {
                     let now = Instant::now();
-                    due = None;
                     self.tracks.on_due(now);
                     if overdue.is_some_and(|at| at <= now) {
                         tracing::debug!(id = self.id, "the stream did not end with its container");

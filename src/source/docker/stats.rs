@@ -60,8 +60,6 @@ pub struct Gap {
 #[derive(Debug, Default)]
 pub struct Stats {
     pub(super) engine_up: AtomicBool,
-    /// The engine is Podman, which gives each piece of a line a time of its own.
-    pub(super) podman: AtomicBool,
     pub(super) containers: AtomicU64,
     pub(super) following: AtomicU64,
     pub(super) read_bytes: AtomicU64,

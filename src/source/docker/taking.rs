@@ -1,13 +1,14 @@
 //! A reading of a container's log from its first byte to what is appended of it, whoever began it.
 
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
 
 use super::Error;
+use super::alarm::Alarm;
 use super::continuity::Step;
 use super::drain::ENGINE_WAIT;
 use super::engine::EngineError;
@@ -32,15 +33,23 @@ impl Reader {
         Reading::new(self.engine.logs(&self.id, since, follow), format, since)
     }
 
-    /// Takes up the entries that `bytes` make whole; gives the end of the reading where it cannot go on.
-    pub(super) fn absorb(&mut self, reading: &mut Reading, bytes: &[u8]) -> Result<Option<ReadEnd>, Error> {
+    /// Takes up the entries that the reading's next bytes make whole; gives its end where it does not go on.
+    pub(super) fn absorb(
+        &mut self,
+        reading: &mut Reading,
+        bytes: Result<Bytes, ReadEnd>,
+    ) -> Result<Option<ReadEnd>, Error> {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(end) => return Ok(Some(end)),
+        };
         if let Some(since) = reading.begin() {
             // Only now: where the engine gives nothing any more, what is held back is the last that there is.
             self.tracks.rewind(since);
         }
         self.tracks.count_read(bytes.len());
         self.proof.arrive();
-        reading.decoder.push(bytes);
+        reading.decoder.push(&bytes);
         loop {
             match reading.decoder.next_entry() {
                 Ok(Some(entry)) => match self.proof.entry(&entry) {
@@ -142,9 +151,10 @@ impl Reader {
             return Ok(ReadEnd::Full);
         }
         let shared = Arc::clone(&self.shared);
+        let mut alarm = Alarm::new(deadline);
         let _permit = tokio::select! {
             permit = shared.readings.acquire() => permit,
-            () = at(deadline) => return Ok(ReadEnd::Overdue),
+            () = alarm.rings() => return Ok(ReadEnd::Overdue),
         };
         let reading = self.open(false);
         self.read(reading, deadline).await
@@ -162,18 +172,13 @@ impl Reader {
     }
 
     pub(super) async fn read(&mut self, mut reading: Reading, deadline: Option<Instant>) -> Result<ReadEnd, Error> {
+        let mut alarm = Alarm::new(deadline);
         let end = loop {
             tokio::select! {
-                bytes = reading.next() => {
-                    let absorbed = match bytes {
-                        Ok(bytes) => self.absorb(&mut reading, &bytes)?,
-                        Err(end) => Some(end),
-                    };
-                    if let Some(end) = absorbed {
-                        break end;
-                    }
-                }
-                () = at(deadline) => break ReadEnd::Overdue,
+                bytes = reading.next() => if let Some(end) = self.absorb(&mut reading, bytes)? {
+                    break end;
+                },
+                () = alarm.rings() => break ReadEnd::Overdue,
             }
             if !self.append_soon().await? {
                 break ReadEnd::Full;
@@ -181,13 +186,5 @@ impl Reader {
         };
         self.after_reading(reading, &end).await?;
         Ok(end)
-    }
-}
-
-/// At `instant`; never, where there is none.
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => pending().await,
     }
 }

@@ -186,6 +186,15 @@ impl Tracks {
         }
     }
 
+    /// Makes the track of a stream where there is none yet.
+    fn ensure(&mut self, stream: Stream) -> Result<(), Error> {
+        if self.get(stream).is_none() {
+            let (begin, constants) = self.new_origin(stream, Position::default())?;
+            *self.slot(stream) = Some(self.track(begin, constants, false));
+        }
+        Ok(())
+    }
+
     fn get(&self, stream: Stream) -> Option<&Track> {
         match stream {
             Stream::Stdout => self.stdout.as_ref(),
@@ -221,10 +230,7 @@ impl Tracks {
     /// # Errors
     /// [`Error`]: there are no random ids.
     pub(super) fn take_attached(&mut self, stream: Stream, bytes: &[u8], now: Nanos) -> Result<(), Error> {
-        if self.get(stream).is_none() {
-            let (begin, constants) = self.new_origin(stream, Position::default())?;
-            *self.slot(stream) = Some(self.track(begin, constants, false));
-        }
+        self.ensure(stream)?;
         if let Some(track) = self.slot(stream) {
             track.push_attached(bytes, now);
         }
@@ -235,10 +241,7 @@ impl Tracks {
     /// Takes up one entry of the reading; false where it has to be left, and the log read again.
     pub(super) fn take(&mut self, entry: Entry<'_>) -> Result<bool, Error> {
         let stream = entry.stream;
-        if self.get(stream).is_none() {
-            let (begin, constants) = self.new_origin(stream, Position::default())?;
-            *self.slot(stream) = Some(self.track(begin, constants, false));
-        }
+        self.ensure(stream)?;
         let Some(track) = self.slot(stream) else { return Ok(true) };
         match track.admit(entry.time, entry.payload, time::now) {
             Admitted::Old => {}
@@ -268,8 +271,7 @@ impl Tracks {
     fn push(&mut self, stream: Stream, fresh: &Fresh<'_>) {
         self.note_lossy(stream);
         let pieces = self.container.driver.pieces;
-        let times_tell = !self.shared.stats.podman.load(Ordering::Relaxed);
-        if times_tell && self.get(stream).is_some_and(|track| track.is_cut_before(fresh, pieces)) {
+        if self.get(stream).is_some_and(|track| track.is_cut_before(fresh, pieces)) {
             self.feed(stream, Flush::All);
         }
         if let Some(track) = self.slot(stream) {

@@ -31,14 +31,7 @@ async fn two_hundred_short_containers_that_the_engine_removes_arrive_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unterminated_last_lines_of_kept_containers_arrive() {
-    let containers = Containers::new("kept-tail").await;
-    let load = Load::draw(&containers, &mut dice(), TAILED, TAILED_LINES_MAX, false).with_tails();
-    let mut reading = Reading::new(&containers, FILE_SINK);
-    let running = reading.start().await;
-    let verdict = carry(&load, &reading, running);
-    eprintln!("{TAILED} kept containers with an unterminated last line: {verdict}");
-    verdict.assert_whole();
-    assert_eq!(reading.manifest()["complete"], true, "{}", reading.manifest());
+    assert_tails_arrive(&Containers::new("kept-tail").await, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,11 +40,17 @@ async fn unterminated_last_lines_of_removed_containers_arrive_where_the_engines_
     if !data_folder_is_readable(&containers) {
         return;
     }
-    let load = Load::draw(&containers, &mut dice(), TAILED, TAILED_LINES_MAX, true).with_tails();
-    let mut reading = Reading::new(&containers, FILE_SINK);
+    assert_tails_arrive(&containers, true).await;
+}
+
+/// With containers that are kept or removed, whose last lines have no end.
+async fn assert_tails_arrive(containers: &Containers, removed: bool) {
+    let load = Load::draw(containers, &mut dice(), TAILED, TAILED_LINES_MAX, removed).with_tails();
+    let mut reading = Reading::new(containers, FILE_SINK);
     let running = reading.start().await;
     let verdict = carry(&load, &reading, running);
-    eprintln!("{TAILED} containers with --rm and an unterminated last line, files readable: {verdict}");
+    let what = if removed { "containers with --rm, files readable," } else { "kept containers" };
+    eprintln!("{TAILED} {what} with an unterminated last line: {verdict}");
     verdict.assert_whole();
     assert_eq!(reading.manifest()["complete"], true, "{}", reading.manifest());
 }

@@ -86,6 +86,33 @@ impl Authority {
     }
 }
 
+/// Both directions of a connection.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Serves every connection, each in a task of its own; by TLS where there is an acceptor.
+pub fn serve_each<Served>(
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    serve: impl Fn(Box<dyn Duplex>) -> Served + Clone + Send + 'static,
+) where
+    Served: Future<Output = std::io::Result<()>> + Send,
+{
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (serve, acceptor) = (serve.clone(), acceptor.clone());
+            tokio::spawn(async move {
+                let stream: Box<dyn Duplex> = match acceptor {
+                    Some(acceptor) => Box::new(acceptor.accept(stream).await?),
+                    None => Box::new(stream),
+                };
+                serve(stream).await
+            });
+        }
+    });
+}
+
 /// Who gets through, and where.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
@@ -124,17 +151,7 @@ impl AuthProxy {
             lose_answers: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&state);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (state, acceptor) = (Arc::clone(&shared), acceptor.clone());
-                tokio::spawn(async move {
-                    match acceptor {
-                        Some(acceptor) => state.serve(acceptor.accept(stream).await?).await,
-                        None => state.serve(stream).await,
-                    }
-                });
-            }
-        });
+        serve_each(listener, acceptor, move |stream| Arc::clone(&shared).serve(stream));
         AuthProxy { url: format!("{scheme}://{address}"), state }
     }
 
@@ -156,7 +173,7 @@ impl AuthProxy {
 
 impl State {
     /// One request a connection: the answer says so.
-    async fn serve(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+    async fn serve(self: Arc<Self>, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
         let mut rest = Vec::new();
         let Some(mut request) = http1::read_head(&mut stream, &mut rest).await? else { return Ok(()) };
         http1::read_body(&mut stream, &mut rest, &mut request).await?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::auth_proxy::Authority;
+use super::auth_proxy::{Authority, serve_each};
 use super::http1;
 
 /// A call of the API: method, and path with `{id}` for a container's id.
@@ -49,17 +49,7 @@ impl DockerProxy {
         let acceptor = authority.map(|authority| authority.acceptor(true));
         let state = State::new(allowed);
         let shared = Arc::clone(&state);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (state, acceptor) = (Arc::clone(&shared), acceptor.clone());
-                tokio::spawn(async move {
-                    match acceptor {
-                        Some(acceptor) => state.serve(acceptor.accept(stream).await?).await,
-                        None => state.serve(stream).await,
-                    }
-                });
-            }
-        });
+        serve_each(listener, acceptor, move |stream| Arc::clone(&shared).serve(stream));
         DockerProxy { host, state }
     }
 

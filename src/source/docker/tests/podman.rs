@@ -48,12 +48,13 @@ impl Service {
         command
     }
 
-    fn with_image(dir: &Path) -> Service {
+    /// With the image of [`run`], and an engine that speaks to it.
+    fn with_image(dir: &Path) -> (Service, Engine) {
         let service = Service::start(dir);
         let pipe = format!("docker save {BUSYBOX} | DOCKER_HOST={} docker load", Service::host(dir));
         let load = Command::new("sh").args(["-c", &pipe]).output().expect("sh");
         assert!(load.status.success(), "{}", String::from_utf8_lossy(&load.stderr));
-        service
+        (service, Engine::at(Some(Service::host(dir))))
     }
 
     fn stop(&mut self) {
@@ -80,8 +81,7 @@ fn run(engine: &mut Engine, name: &str, options: &[&str], script: &str) -> Strin
 #[tokio::test]
 async fn containers_of_podman_are_read_whole_through_runs_and_removal() {
     let dir = tempfile::tempdir().expect("folder");
-    let service = Service::with_image(dir.path());
-    let mut engine = Engine::at(Some(Service::host(dir.path())));
+    let (service, mut engine) = Service::with_image(dir.path());
     let source = start(engine.options(), &Log::default(), Vec::new());
     let script = "i=0; while [ $i -lt 300 ]; do echo out$i; echo err$i >&2; i=$((i+1)); done; printf tail";
     let name = run(&mut engine, "both", &["--label", "bench.task_id=17", "-e", "RUN_ID=42"], script);
@@ -111,8 +111,7 @@ async fn containers_of_podman_are_read_whole_through_runs_and_removal() {
 #[tokio::test]
 async fn lines_that_podman_has_in_pieces_of_other_times_are_whole() {
     let dir = tempfile::tempdir().expect("folder");
-    let service = Service::with_image(dir.path());
-    let mut engine = Engine::at(Some(Service::host(dir.path())));
+    let (service, mut engine) = Service::with_image(dir.path());
     let source = start(engine.options(), &Log::default(), Vec::new());
     let script = "printf 'slow '; sleep 1.2; printf 'and '; sleep 1.2; echo steady; \
                   head -c 100000 /dev/zero | tr '\\0' x; echo; echo next; printf unfinished";
@@ -128,8 +127,7 @@ async fn lines_that_podman_has_in_pieces_of_other_times_are_whole() {
 #[tokio::test]
 async fn the_last_line_of_a_running_container_of_podman_is_not_held_back() {
     let dir = tempfile::tempdir().expect("folder");
-    let service = Service::with_image(dir.path());
-    let mut engine = Engine::at(Some(Service::host(dir.path())));
+    let (service, mut engine) = Service::with_image(dir.path());
     let mut options = engine.options();
     options.ingest.multiline = Multiline::Auto;
     let source = start(options, &Log::default(), Vec::new());
@@ -144,8 +142,7 @@ async fn the_last_line_of_a_running_container_of_podman_is_not_held_back() {
 #[tokio::test]
 async fn crashes_and_a_service_that_stops_and_starts_neither_lose_nor_double_a_line_of_podman() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut service = Service::with_image(dir.path());
-    let mut engine = Engine::at(Some(Service::host(dir.path())));
+    let (mut service, mut engine) = Service::with_image(dir.path());
     let script = "n=0; while [ $n -lt 30000 ]; do echo line$n same same same same; [ $((n % 7)) = 0 ] && echo err$n >&2; \
                   n=$((n+1)); [ $((n % 200)) = 0 ] && sleep 0.05; done; printf end";
     let name = run(&mut engine, "crashed", &[], script);
@@ -183,8 +180,7 @@ async fn crashes_and_a_service_that_stops_and_starts_neither_lose_nor_double_a_l
 #[tokio::test(flavor = "multi_thread")]
 async fn short_containers_that_podman_removes_are_read_whole_or_named() {
     let dir = tempfile::tempdir().expect("folder");
-    let service = Service::with_image(dir.path());
-    let mut engine = Engine::at(Some(Service::host(dir.path())));
+    let (service, mut engine) = Service::with_image(dir.path());
     let source = start(engine.options(), &Log::default(), Vec::new());
     source.until_engine_is_up().await;
     let mut all = Vec::new();
