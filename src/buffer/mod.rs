@@ -59,6 +59,7 @@ mod queue;
 mod reader;
 mod recovery;
 pub mod section;
+mod segment;
 pub mod storage;
 mod sums;
 mod sync;

@@ -9,14 +9,11 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::format::{
-    self, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind, SEGMENT_HEADER_BYTES, SectionRef,
-    SegmentHeader, Table, Take,
-};
+use super::format::{self, FRAME_HEADER_BYTES, FrameHeader, FrameKind, SEGMENT_HEADER_BYTES, SectionRef, Table, Take};
 use super::queue::{Progress, Shared, lock};
 use super::section::{RECORD_HEADER_BYTES, RecordHeader, split_record};
+use super::segment::{find_frame, read_frame, segment_name, segments, set_aside};
 use super::storage::{Storage, StorageFile, read_full};
-use super::writer::{segment_name, set_aside};
 use super::{Cursor, LogPosition};
 use crate::record::{Constants, OriginId};
 
@@ -26,9 +23,6 @@ pub use tap::Tap;
 
 /// In the place of a sink's name: the records of all of them.
 const ALL_SINKS: &str = "";
-
-/// How many bytes a search for the next whole frame looks at in one go.
-const SEARCH_BYTES: usize = 1024 * 1024;
 
 /// What a sink needs to know of an origin.
 #[derive(Debug, PartialEq, Eq)]
@@ -529,76 +523,4 @@ fn index_sections(frame: &[u8], origins: &mut Vec<Option<Arc<ReadOrigin>>>) -> V
         }
     }
     views
-}
-
-/// A whole frame with its padding, or the memory back.
-pub(super) type ReadFrame = Result<(FrameHeader, Vec<u8>), Vec<u8>>;
-
-/// Reads the frame at `offset` with its padding; the memory back where there is no whole one before `limit`.
-pub(super) fn read_frame(
-    file: &dyn StorageFile,
-    segment: u64,
-    offset: u64,
-    limit: u64,
-    memory: Vec<u8>,
-) -> io::Result<ReadFrame> {
-    let mut memory = memory;
-    memory.resize(FRAME_HEADER_BYTES, 0);
-    if read_full(file, &mut memory, offset)? < FRAME_HEADER_BYTES {
-        return Ok(Err(memory));
-    }
-    let Some(header) = FrameHeader::decode(&memory) else { return Ok(Err(memory)) };
-    if header.segment != segment || offset + header.frame_bytes() as u64 > limit {
-        return Ok(Err(memory));
-    }
-    memory.resize(header.frame_bytes(), 0);
-    let rest = memory.len() - FRAME_HEADER_BYTES;
-    let read = read_full(file, &mut memory[FRAME_HEADER_BYTES..], offset + FRAME_HEADER_BYTES as u64)?;
-    if read < rest || !header.holds(&memory) {
-        return Ok(Err(memory));
-    }
-    Ok(Ok((header, memory)))
-}
-
-/// Offset of the first whole frame at or after `from`.
-pub(super) fn find_frame(file: &dyn StorageFile, segment: u64, from: u64, limit: u64) -> io::Result<Option<u64>> {
-    let align = FRAME_ALIGN as u64;
-    let mut at = from.div_ceil(align) * align;
-    let mut chunk = vec![0; SEARCH_BYTES];
-    let mut memory = Vec::new();
-    while at < limit {
-        let read = read_full(file, &mut chunk, at)?;
-        if read == 0 {
-            break;
-        }
-        for candidate in (0..read).step_by(FRAME_ALIGN) {
-            if chunk[candidate..read].starts_with(FRAME_MAGIC) {
-                match read_frame(file, segment, at + candidate as u64, limit, memory)? {
-                    Ok(_) => return Ok(Some(at + candidate as u64)),
-                    Err(back) => memory = back,
-                }
-            }
-        }
-        at += read.div_ceil(FRAME_ALIGN) as u64 * align;
-    }
-    Ok(None)
-}
-
-/// Numbers of the segments in a folder, ascending.
-pub(super) fn segments(storage: &dyn Storage, dir: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers: Vec<u64> = storage
-        .list(dir)?
-        .iter()
-        .filter_map(|name| name.strip_suffix(".seg")?.parse().ok())
-        .filter(|&number| number > 0)
-        .collect();
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-/// Reads and checks the header of a segment.
-pub(super) fn read_header(file: &dyn StorageFile) -> io::Result<Result<SegmentHeader, format::HeaderFault>> {
-    let mut bytes = [0; SEGMENT_HEADER_BYTES];
-    let read = read_full(file, &mut bytes, 0)?;
-    Ok(SegmentHeader::decode(&bytes[..read]))
 }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use super::abandon::abandon;
 use super::format::{self, FRAME_HEADER_BYTES, FrameKind, HeaderFault, RetiredSum, SEGMENT_HEADER_BYTES, Table, Take};
 use super::queue::{Appender, Shared};
-use super::reader::{Reader, find_frame, read_frame, read_header, segments};
+use super::reader::Reader;
+use super::segment::{find_frame, find_frame_where, read_frame, read_header, segment_name, segments, set_aside};
 use super::storage::{Storage, StorageFile};
-use super::writer::{self, Live, add_retired, segment_name, set_aside};
+use super::sums::add_retired;
+use super::writer::{self, Live};
 use super::{
     Buffer, Cursor, CursorFile, CursorState, LiveOrigin, LogPosition, OriginInfo, Recovered, SEGMENT_BYTES,
     SEGMENT_MIN_BYTES, Setup,
@@ -328,15 +330,7 @@ fn drop_segment(
 
 /// Whether any frame of data is whole: a segment takes one only when its header and table are on disk.
 fn holds_data(file: &dyn StorageFile, number: u64, limit: u64) -> io::Result<bool> {
-    let mut at = find_frame(file, number, 0, limit)?;
-    while let Some(offset) = at {
-        match read_frame(file, number, offset, limit, Vec::new())? {
-            Ok((header, _)) if header.kind == FrameKind::Data => return Ok(true),
-            Ok((header, _)) => at = find_frame(file, number, offset + header.frame_bytes() as u64, limit)?,
-            Err(_) => at = find_frame(file, number, offset + 1, limit)?,
-        }
-    }
-    Ok(false)
+    Ok(find_frame_where(file, number, 0, limit, |header| header.kind == FrameKind::Data)?.is_some())
 }
 
 /// Replays a segment into `found` and makes its whole part durable; its length, or `None` where the table is not whole.
@@ -438,16 +432,9 @@ fn durable_frame_after(
     limit: u64,
     expected: u64,
 ) -> io::Result<Option<u64>> {
-    let first = find_frame(file, number, offset + 1, limit)?;
-    let mut at = first;
-    while let Some(candidate) = at {
-        match read_frame(file, number, candidate, limit, Vec::new())? {
-            Ok((header, _)) if header.synced >= expected => return Ok(first),
-            Ok((header, _)) => at = find_frame(file, number, candidate + header.frame_bytes() as u64, limit)?,
-            Err(_) => at = find_frame(file, number, candidate + 1, limit)?,
-        }
-    }
-    Ok(None)
+    let Some(first) = find_frame(file, number, offset + 1, limit)? else { return Ok(None) };
+    let proof = find_frame_where(file, number, first, limit, |header| header.synced >= expected)?;
+    Ok(proof.map(|_| first))
 }
 
 /// Bytes behind the last whole frame that are no zeros: how much was torn.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,18 +12,14 @@ use super::format::{
     self, FRAME_HEADER_BYTES, FrameKind, RetiredSum, SEGMENT_HEADER_BYTES, SegmentHeader, Table, TableOrigin,
 };
 use super::queue::{Queued, Retirement, Shared, Waiting, lock};
+use super::segment::segment_name;
 use super::storage::{Storage, StorageFile, is_full};
-use super::sums::add_difference;
+use super::sums::{add_difference, add_retired};
 use super::sync::{SyncTarget, Tail, mark_synced, sync, sync_loop};
 use super::{
     Control, FRAME_TARGET_BYTES, LiveOrigin, LogPosition, OriginInfo, RemovedSink, Section, Snapshot, WhenFull,
 };
 use crate::record::{Constants, Counters, OriginId};
-
-/// Name of the file of a segment.
-pub(super) fn segment_name(segment: u64) -> String {
-    format!("{segment:020}.seg")
-}
 
 /// The newest state of an origin.
 #[derive(Clone, Debug)]
@@ -580,43 +576,4 @@ impl Writer {
         let closed: u64 = self.start.closed.values().sum();
         self.start.shared.used_bytes.store(closed + self.offset, Ordering::Relaxed);
     }
-}
-
-/// Adds an origin's counters to the sums of its run.
-pub(super) fn add_retired(retired: &mut Vec<RetiredSum>, live: &Live, dead_lettered: &[u64], evicted: &[u64]) {
-    let constants = Constants::from_members(&live.info.constants);
-    let run_id = constants.run_id();
-    if !retired.iter().any(|sum| sum.run_id == run_id) {
-        retired.push(RetiredSum { run_id: run_id.to_owned(), ..RetiredSum::default() });
-    }
-    if let Some(sum) = retired.iter_mut().find(|sum| sum.run_id == run_id) {
-        sum.origins += 1;
-        sum.counters.add(&live.counters);
-        for (all, of_one) in [(&mut sum.dead_lettered, dead_lettered), (&mut sum.evicted, evicted)] {
-            if all.len() < of_one.len() {
-                all.resize(of_one.len(), 0);
-            }
-            for (all, one) in all.iter_mut().zip(of_one) {
-                *all += one;
-            }
-        }
-        for removed in &live.removed {
-            removed.clone().add_to(&mut sum.removed);
-        }
-    }
-}
-
-/// Moves a damaged piece of the log out of the way, for people to look at.
-pub(super) fn set_aside(storage: &dyn Storage, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let quarantine = dir.join("quarantine");
-    storage.create_dir_all(&quarantine)?;
-    let path = quarantine.join(name);
-    match storage.remove(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = storage.create(&path, 0)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync()?;
-    storage.sync_dir(&quarantine)
 }

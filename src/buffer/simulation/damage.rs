@@ -10,7 +10,7 @@ use super::disk::SimDisk;
 use crate::buffer::recovery::{Opened, Sizes, recover};
 use crate::buffer::section::RecordHeader;
 use crate::buffer::sync::sync_appended;
-use crate::buffer::{Appender, OpenError, Options, OriginInfo, Records, Section, Setup, WhenFull, writer};
+use crate::buffer::{Appender, OpenError, Options, OriginInfo, Records, Section, Setup, WhenFull, segment, writer};
 use crate::record::{Constants, Counters, EventId, OriginId};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -42,7 +42,7 @@ fn open(files: &Files) -> (SimDisk, Opened) {
 }
 
 fn segment(number: u64) -> PathBuf {
-    Path::new(DIR).join(writer::segment_name(number))
+    Path::new(DIR).join(segment::segment_name(number))
 }
 
 /// A log of some segments, every frame synced, none read; with what was appended, by segment.
