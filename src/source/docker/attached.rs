@@ -45,10 +45,16 @@ impl Reader {
                         return Ok(Next::Look);
                     }
                     Some(Signal::Died(exit)) => self.died(exit),
-                    Some(Signal::Started | Signal::Look) => self.refresh_held(),
+                    Some(Signal::Started) => {
+                        self.runs_now();
+                        self.refresh_held();
+                    }
+                    Some(Signal::Look) => self.refresh_held(),
                 },
                 piece = attachment.stream.next() => match piece {
                     Some(Ok((stream, bytes))) => {
+                        // The event of its start may be late, or lost.
+                        self.runs_now();
                         self.tracks.count_read(bytes.len());
                         self.tracks.take_attached(stream, &bytes, time::now())?;
                     }
@@ -82,6 +88,13 @@ impl Reader {
         self.tracks.feed_all(if has_file { Flush::No } else { Flush::All });
         self.append_all().await?;
         Ok(Next::Look)
+    }
+
+    /// It was created when the engine was last asked, and runs now: a stop waits for its end.
+    fn runs_now(&mut self) {
+        if !std::mem::replace(&mut self.runs, true) {
+            self.shared.stats.set_running(&self.id, Some(&self.name));
+        }
     }
 
     /// Hands over what was made; false where there is no room for it for [`ROOM_WAIT`].

@@ -297,6 +297,8 @@ impl Containers {
         let signal = match event.action.as_deref() {
             _ if self.shared.seen().is_accounted(&id) => return,
             Some(action @ ("create" | "start")) => {
+                // One that came behind the end of the run before says nothing about this one.
+                self.oom_killed.remove(&id);
                 self.ensure(Candidate::of_event(id.clone(), attributes), action == "create", false);
                 Signal::Started
             }

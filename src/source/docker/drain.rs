@@ -60,6 +60,7 @@ impl Reader {
                         self.exit_of_gone()?;
                     } else {
                         tracing::warn!(id = self.id, reason = %end, "the container's log was not read to its end");
+                        self.tell_damage()?;
                     }
                     break;
                 }

@@ -64,6 +64,15 @@ pub(super) enum Next {
     Stop,
 }
 
+/// A place in a log at which a reading broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Broken {
+    /// Bytes that were read up to there: the same in each reading, whatever was consumed meanwhile.
+    pub(super) at: u64,
+    /// The gap is counted.
+    pub(super) told: bool,
+}
+
 /// The task of one container.
 pub(super) struct Reader {
     pub(super) shared: Arc<Shared>,
@@ -93,8 +102,8 @@ pub(super) struct Reader {
     pub(super) opened_at: u64,
     /// The last stream ended at once: to be asked for again after a pause only, where the container runs.
     pub(super) fruitless: bool,
-    /// Bytes that were read where the engine's stream was last found damaged.
-    pub(super) damaged_at: Option<u64>,
+    /// Where the engine's stream was last found damaged.
+    pub(super) damage: Option<Broken>,
     /// The end of the log was not reached since the container was last known to run.
     pub(super) unread: bool,
     /// The gap of a log that cannot be read has been noted.
@@ -137,7 +146,7 @@ impl Reader {
             refusals: 0,
             opened_at: 0,
             fruitless: false,
-            damaged_at: None,
+            damage: None,
             unread: true,
             unreadable: false,
             polled: None,

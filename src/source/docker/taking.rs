@@ -14,7 +14,7 @@ use super::drain::ENGINE_WAIT;
 use super::engine::EngineError;
 use super::frame::{Damage, Decoder};
 use super::held::{self, Held};
-use super::reader::{PAUSE_FIRST, ROOM_POLL, Reader};
+use super::reader::{Broken, PAUSE_FIRST, ROOM_POLL, Reader};
 use super::reading::{Format, ReadEnd, Reading};
 use super::stats::GapReason;
 use crate::ingest::Flush;
@@ -111,15 +111,26 @@ impl Reader {
         }
     }
 
-    /// The engine's stream cannot be read on. It is read again by position; the gap is noted once for each place.
-    pub(super) fn damaged(&mut self, damage: &Damage) -> Result<ReadEnd, Error> {
-        // Up to there it is the same in each reading, whatever was consumed meanwhile.
-        let place = Some(self.tracks.read_end());
-        if self.damaged_at != place {
-            self.damaged_at = place;
-            self.tracks.gap(GapReason::BrokenOff)?;
+    /// The engine's stream cannot be read on. It is read again by position, and may come whole then: an engine also breaks off
+    /// where it removes the container. A gap is what breaks off at the same place again.
+    fn damaged(&mut self, damage: &Damage) -> Result<ReadEnd, Error> {
+        let at = self.tracks.read_end();
+        match self.damage {
+            Some(known) if known.at == at => self.tell_damage()?,
+            _ => self.damage = Some(Broken { at, told: false }),
         }
         Ok(ReadEnd::Failed(EngineError::Unreachable(damage.to_string())))
+    }
+
+    /// Counts the gap of a log that was last found damaged, once for each place.
+    pub(super) fn tell_damage(&mut self) -> Result<(), Error> {
+        match &mut self.damage {
+            Some(damage) if !damage.told => {
+                damage.told = true;
+                self.tracks.gap(GapReason::BrokenOff)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends a reading: its connection first, then what is to be made of its last bytes.
@@ -129,6 +140,8 @@ impl Reader {
         self.proof.end();
         if matches!(end, ReadEnd::Eof) {
             self.unread = self.engine.is_podman();
+            // It came whole after all.
+            self.damage = None;
             if let Some(entry) = decoder.last_entry() {
                 self.tracks.take_last(entry)?;
             }
