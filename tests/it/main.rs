@@ -14,6 +14,7 @@ mod files;
 mod full_disk;
 mod http;
 mod http_sinks;
+mod imds;
 mod layers;
 mod manifest;
 mod replay;
