@@ -23,7 +23,8 @@
 //! - [`buffer`]: the log; its format stands at the top of the module.
 //! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`]. Dead letters, and
 //!   their replay.
-//! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens. [`http`]: what both need of HTTP.
+//! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens, IMDS, what announced events mean.
+//!   [`http`]: what both need of HTTP.
 //! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
 //! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP.
 //! - [`control`]: the socket by which `drain`, `replay`, `status` and `tap` ask the daemon.

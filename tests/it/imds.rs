@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::support::azure::{AzureServer, AzureSettings};
+use crate::support::ferry::{Ferry, append};
 use crate::support::imds::{Announced, Fault, ImdsServer, Target, compute, with_tag};
 use crate::support::network::Network;
 
@@ -199,7 +200,8 @@ async fn an_approval_is_repeated_while_the_service_is_ill_and_only_then() {
     client.approve(&["A".into()]).await.expect("approved");
     assert_eq!(server.read(|l| (l.asked(Target::Approval), l.approved().join(" "))), (2, "A".to_owned()));
     let error = client.approve(&["B".into()]).await.expect_err("no such event").to_string();
-    assert!(error.contains("answered 404"), "{error}");
+    assert!(error.contains("answered 400"), "{error}");
+    assert_eq!(server.read(|l| l.asked(Target::Approval)), 3);
 }
 
 /// Run by the next test in a process of its own, with proxies in its environment.
@@ -269,6 +271,22 @@ fn a_network_without_imds_is_known_at_once() {
 }
 
 #[test]
+fn where_packets_to_imds_vanish_it_is_given_up_in_two_seconds() {
+    let Some(network) = Network::that_swallows() else { return };
+    network.block_on(async || {
+        let begun = Instant::now();
+        let error = client(ADDRESS).instance().await.expect_err("nobody takes them");
+        let took = begun.elapsed();
+        assert!(matches!(error, ImdsError::Unreachable { .. }), "{error}");
+        assert!(took >= CONNECT_TIMEOUT && took < CONNECT_TIMEOUT + Duration::from_secs(2), "{took:?}");
+        // The long limit of the first question for events is for an answer, not for a connection.
+        let begun = Instant::now();
+        client(ADDRESS).scheduled_events().await.expect_err("nobody takes them");
+        assert!(begun.elapsed() < CONNECT_TIMEOUT + Duration::from_secs(2), "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
 fn networks_do_not_see_each_other_nor_the_machine() {
     let (Some(one), Some(other)) = (Network::new(), Network::new()) else { return };
     let _first = ImdsServer::start_in(&one, compute("vm-1"), None);
@@ -320,5 +338,26 @@ fn a_managed_identity_gets_its_token_at_the_real_address() {
         credentials.token().await.expect("token");
     });
     assert_eq!(azure.read(|l| l.token_answers.get(&200).copied()), Some(1));
+    assert_eq!(server.read(|l| l.answered(Target::Identity, 200)), 1);
+}
+
+#[test]
+fn the_real_binary_in_the_network_ships_with_the_identity_of_its_vm() {
+    let Some(network) = Network::new() else { return };
+    let azure = network.enter(|| AzureServer::start(AzureSettings::default()));
+    let server = ImdsServer::start_in(&network, compute("vm-7"), Some(&azure));
+    let settings = &azure.settings;
+    let mut ferry = Ferry::new(&format!(
+        "[[sources.file]]\ninclude = [\"{{dir}}/*.log\"]\n[sinks.azure_monitor]\nendpoint = \"{}\"\n\
+         dcr_id = \"{}\"\nstream = \"{}\"\ncredential = {{ kind = \"managed_identity\" }}\n",
+        azure.endpoint, settings.dcr_id, settings.stream
+    ));
+    append(&ferry.path("a.log"), (0..100).map(|number| format!("line {number}")));
+    ferry.start_by(&network.starter());
+    let running = ferry.run();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    runtime.block_on(azure.until("all lines", LIMIT, |l| l.records.len() >= 100));
+    let ended = running.stop();
+    assert_eq!((ended.code, azure.records().len()), (Some(0), 100), "{}", ended.stderr);
     assert_eq!(server.read(|l| l.answered(Target::Identity, 200)), 1);
 }

@@ -4,7 +4,7 @@
 //!
 //! Documented: `Metadata: true` and no `X-Forwarded-For`, else 400; 400 with `newest-versions` for a wrong api-version; 405
 //! for other methods; 5 requests a second, then 429; events change their incarnation, begin at their time or when they are
-//! approved, and vanish. Texts of errors, and 404 for the approval of an event that is not there, are plausible, not
+//! approved, and vanish. Texts of errors, and 400 for the approval of an event that is not there, are plausible, not
 //! documented; nothing may depend on them.
 
 #![allow(dead_code, reason = "each test uses some of it")]

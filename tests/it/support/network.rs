@@ -23,8 +23,28 @@ pub struct Network {
 }
 
 impl Network {
-    /// `None` where this user may not make one.
+    /// With the address of IMDS on its loopback device. `None` where this user may not make one.
     pub fn new() -> Option<Self> {
+        let address = format!("{IMDS_ADDRESS}/32");
+        Self::make(&[&["link", "set", "lo", "up"], &["addr", "add", &address, "dev", "lo"]])
+    }
+
+    /// One whose packets to anywhere vanish, as those to the address of IMDS do on most machines that are not Azure's.
+    /// `None` where this user may not make one.
+    pub fn that_swallows() -> Option<Self> {
+        // One end of a cable; what is sent to the neighbour at the other end, nobody takes.
+        Self::make(&[
+            &["link", "set", "lo", "up"],
+            &["link", "add", "cable", "type", "veth", "peer", "name", "end"],
+            &["link", "set", "cable", "up"],
+            &["link", "set", "end", "up"],
+            &["addr", "add", "10.9.9.9/24", "dev", "cable"],
+            &["route", "add", "default", "via", "10.9.9.1"],
+            &["neigh", "add", "10.9.9.1", "lladdr", "02:00:00:00:00:01", "dev", "cable"],
+        ])
+    }
+
+    fn make(commands: &[&[&str]]) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         remove_abandoned();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -34,9 +54,8 @@ impl Network {
             return None;
         }
         let network = Network { name };
-        let address = format!("{IMDS_ADDRESS}/32");
-        for arguments in [["link", "set", "lo", "up"].as_slice(), &["addr", "add", &address, "dev", "lo"]] {
-            ip(&[&["-n", &network.name], arguments].concat()).expect("ip");
+        for arguments in commands {
+            ip(&[&["-n", network.name.as_str()], *arguments].concat()).expect("ip");
         }
         Some(network)
     }

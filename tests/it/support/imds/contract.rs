@@ -1,7 +1,7 @@
 //! The imitation itself: that it refuses what IMDS refuses and that events go on as documented, called without any of
 //! logferry's code.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -155,7 +155,7 @@ async fn only_a_whole_approval_of_known_events_is_taken() {
     check("[]", 400).await;
     check(r#"{"StartRequests":[]}"#, 400).await;
     check(r#"{"StartRequests":[{"Id":"A"}]}"#, 400).await;
-    check(r#"{"StartRequests":[{"EventId":"A"},{"EventId":"B"}]}"#, 404).await;
+    check(r#"{"StartRequests":[{"EventId":"A"},{"EventId":"B"}]}"#, 400).await;
     assert_eq!(caller.server.read(|l| l.approved().len()), 0);
     assert_eq!(caller.events().await["DocumentIncarnation"], 2, "it has not begun");
     check(r#"{"StartRequests":[{"EventId":"A"}]}"#, 200).await;
@@ -184,4 +184,19 @@ async fn faults_come_in_order_and_outages_end() {
     check(200).await;
     let answered = caller.server.read(|l| (l.asked(Target::Instance), l.answered(Target::Instance, 410)));
     assert_eq!(answered, (7, 3));
+}
+
+#[tokio::test]
+async fn only_the_first_good_request_for_events_is_slow() {
+    const SLOW: Duration = Duration::from_millis(500);
+    let caller = Caller::new();
+    caller.server.set_first_events(SLOW);
+    let begun = Instant::now();
+    assert_eq!(answer(caller.get(EVENTS)).await.0, 400);
+    assert!(begun.elapsed() < SLOW, "{:?}", begun.elapsed());
+    caller.events().await;
+    assert!(begun.elapsed() >= SLOW, "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    caller.events().await;
+    assert!(begun.elapsed() < SLOW, "{:?}", begun.elapsed());
 }

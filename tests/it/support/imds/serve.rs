@@ -188,7 +188,7 @@ fn approve(service: &Service, state: &mut State, request: &Request) -> Answer {
     let ids: Option<Vec<&str>> = requests.iter().map(|request| request.get("EventId")?.as_str()).collect();
     let Some(ids) = ids.filter(|ids| !ids.is_empty()) else { return bad("Bad request. EventId is missing") };
     if !ids.iter().all(|id| state.events.contains(id)) {
-        return (404, json!({"error": "There is no such event"}));
+        return bad("Bad request. There is no such event");
     }
     for id in ids {
         state.events.begin(id);
