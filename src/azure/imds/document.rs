@@ -154,6 +154,28 @@ pub struct Event {
     pub duration_seconds: Option<u64>,
 }
 
+impl Event {
+    /// The event under the names that Azure gives to its parts, for a record of it.
+    pub fn fields(&self) -> serde_json::Map<String, Value> {
+        let status = match self.status {
+            EventStatus::Scheduled => "Scheduled",
+            EventStatus::Started => "Started",
+        };
+        let fields = [
+            ("EventId", self.id.as_str().into()),
+            ("EventType", self.event_type.as_str().into()),
+            ("ResourceType", VIRTUAL_MACHINE.into()),
+            ("Resources", self.resources.clone().into()),
+            ("EventStatus", status.into()),
+            ("NotBefore", self.not_before_text.as_str().into()),
+            ("Description", self.description.as_str().into()),
+            ("EventSource", self.source.as_str().into()),
+            ("DurationInSeconds", self.duration_seconds.map_or_else(|| Value::from(-1), Value::from)),
+        ];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
 /// What happens to the VM. Least notice, as documented: Freeze and Reboot 15 minutes, Redeploy 10, Preempt 30 seconds,
 /// Terminate 5 to 15 minutes as configured; none where hardware has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,16 +194,18 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Each documented kind by its name in Azure's spelling.
+    pub const NAMES: [(&'static str, EventKind); 5] = [
+        ("Freeze", EventKind::Freeze),
+        ("Reboot", EventKind::Reboot),
+        ("Redeploy", EventKind::Redeploy),
+        ("Preempt", EventKind::Preempt),
+        ("Terminate", EventKind::Terminate),
+    ];
+
     /// The kind of this name, in any case.
     pub fn of(name: &str) -> Self {
-        const NAMES: [(&str, EventKind); 5] = [
-            ("Freeze", EventKind::Freeze),
-            ("Reboot", EventKind::Reboot),
-            ("Redeploy", EventKind::Redeploy),
-            ("Preempt", EventKind::Preempt),
-            ("Terminate", EventKind::Terminate),
-        ];
-        let found = NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = Self::NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map_or(EventKind::Unknown, |(_, kind)| *kind)
     }
 }
@@ -405,6 +429,19 @@ mod tests {
         check(|e| e["NotBefore"] = Value::Null, |e| e.not_before.is_none() && e.not_before_text.is_empty());
         check(|e| e["NotBefore"] = "soon".into(), |e| e.not_before.is_none() && e.not_before_text == "soon");
         check(|e| e["EventStatus"] = "started".into(), |e| e.status == EventStatus::Started);
+    }
+
+    #[test]
+    fn the_fields_of_an_event_are_those_that_azure_sent() {
+        let check = |change: fn(&mut Value)| {
+            let sent = event(change);
+            let document = parsed(std::slice::from_ref(&sent));
+            assert_eq!(document.events.first().map(|event| Value::Object(event.fields())), Some(sent));
+        };
+        check(|_| {});
+        check(|e| e["DurationInSeconds"] = 9.into());
+        check(|e| (e["EventStatus"], e["NotBefore"]) = ("Started".into(), "".into()));
+        check(|e| e["EventType"] = "Evaporate".into());
     }
 
     #[test]
