@@ -7,6 +7,7 @@ mod http;
 mod named;
 mod replay;
 mod run;
+mod setup;
 mod ship;
 mod tap;
 mod verify;
@@ -32,12 +33,13 @@ Examples:
   logferry drain -c logferry.toml                is all that was written until now delivered?
   logferry replay -c logferry.toml               is what a sink refused taken now?
   logferry verify --run-id 42 --wait 15m         is all of the run in the sink?
+  logferry setup azure --output azure            table, rule, role and notice as Bicep and as a script; queries
 
 Exit codes: 0 everything delivered, 1 failure, 2 command line or configuration,
 3 records left (safe in the buffer), 4 delivered but for dead letters.";
 
 /// Commands of the contract that this version does not have.
-const NOT_YET: &[&str] = &["setup", "try"];
+const NOT_YET: &[&str] = &["try"];
 
 #[derive(Debug, Parser)]
 #[command(name = "logferry", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -72,6 +74,11 @@ enum Command {
     Check(check::Arguments),
     /// Does a sink hold all that the manifests of a run say?
     Verify(verify::Arguments),
+    /// Prints what has to be made where the records go
+    Setup {
+        #[command(subcommand)]
+        command: setup::Command,
+    },
     /// Prints a configuration
     Config {
         #[command(subcommand)]
@@ -97,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Tap(arguments) => tap::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Setup { command } => setup::run(command),
         Command::Config { command } => config::run(command),
     };
     match result {

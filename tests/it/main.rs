@@ -18,6 +18,7 @@ mod imds;
 mod layers;
 mod manifest;
 mod replay;
+mod setup_azure;
 mod sink_faults;
 mod support;
 mod tap;
