@@ -48,32 +48,32 @@ resource table 'Microsoft.OperationalInsights/workspaces/tables@2022-10-01' = {
     schema: {
       name: 'BenchmarkRuns_CL'
       columns: [
-          { name: 'TimeGenerated', type: 'dateTime' }
-          { name: 'EventTime', type: 'dateTime' }
-          { name: 'RunID', type: 'string' }
-          { name: 'TaskID', type: 'string' }
-          { name: 'Benchmark', type: 'string' }
-          { name: 'VMName', type: 'string' }
-          { name: 'Source', type: 'string' }
-          { name: 'FilePath', type: 'string' }
-          { name: 'Container', type: 'string' }
-          { name: 'ContainerID', type: 'string' }
-          { name: 'Image', type: 'string' }
-          { name: 'Stream', type: 'string' }
-          { name: 'LoggerName', type: 'string' }
-          { name: 'Level', type: 'string' }
-          { name: 'Message', type: 'string' }
-          { name: 'Exception', type: 'dynamic' }
-          { name: 'EventType', type: 'string' }
-          { name: 'TraceID', type: 'string' }
-          { name: 'SpanID', type: 'string' }
-          { name: 'DurationMs', type: 'real' }
-          { name: 'Fields', type: 'dynamic' }
-          { name: 'Part', type: 'int' }
-          { name: 'Parts', type: 'int' }
-          { name: 'Origin', type: 'string' }
-          { name: 'EventID', type: 'string' }
-          { name: 'Seq', type: 'long' }
+        { name: 'TimeGenerated', type: 'dateTime' }
+        { name: 'EventTime', type: 'dateTime' }
+        { name: 'RunID', type: 'string' }
+        { name: 'TaskID', type: 'string' }
+        { name: 'Benchmark', type: 'string' }
+        { name: 'VMName', type: 'string' }
+        { name: 'Source', type: 'string' }
+        { name: 'FilePath', type: 'string' }
+        { name: 'Container', type: 'string' }
+        { name: 'ContainerID', type: 'string' }
+        { name: 'Image', type: 'string' }
+        { name: 'Stream', type: 'string' }
+        { name: 'LoggerName', type: 'string' }
+        { name: 'Level', type: 'string' }
+        { name: 'Message', type: 'string' }
+        { name: 'Exception', type: 'dynamic' }
+        { name: 'EventType', type: 'string' }
+        { name: 'TraceID', type: 'string' }
+        { name: 'SpanID', type: 'string' }
+        { name: 'DurationMs', type: 'real' }
+        { name: 'Fields', type: 'dynamic' }
+        { name: 'Part', type: 'int' }
+        { name: 'Parts', type: 'int' }
+        { name: 'Origin', type: 'string' }
+        { name: 'EventID', type: 'string' }
+        { name: 'Seq', type: 'long' }
       ]
     }
   }

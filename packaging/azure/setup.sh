@@ -90,32 +90,32 @@ cat >"$BODY" <<TABLE
     "schema": {
       "name": "$TABLE",
       "columns": [
-          {"name": "TimeGenerated", "type": "dateTime"},
-          {"name": "EventTime", "type": "dateTime"},
-          {"name": "RunID", "type": "string"},
-          {"name": "TaskID", "type": "string"},
-          {"name": "Benchmark", "type": "string"},
-          {"name": "VMName", "type": "string"},
-          {"name": "Source", "type": "string"},
-          {"name": "FilePath", "type": "string"},
-          {"name": "Container", "type": "string"},
-          {"name": "ContainerID", "type": "string"},
-          {"name": "Image", "type": "string"},
-          {"name": "Stream", "type": "string"},
-          {"name": "LoggerName", "type": "string"},
-          {"name": "Level", "type": "string"},
-          {"name": "Message", "type": "string"},
-          {"name": "Exception", "type": "dynamic"},
-          {"name": "EventType", "type": "string"},
-          {"name": "TraceID", "type": "string"},
-          {"name": "SpanID", "type": "string"},
-          {"name": "DurationMs", "type": "real"},
-          {"name": "Fields", "type": "dynamic"},
-          {"name": "Part", "type": "int"},
-          {"name": "Parts", "type": "int"},
-          {"name": "Origin", "type": "string"},
-          {"name": "EventID", "type": "string"},
-          {"name": "Seq", "type": "long"}
+        {"name": "TimeGenerated", "type": "dateTime"},
+        {"name": "EventTime", "type": "dateTime"},
+        {"name": "RunID", "type": "string"},
+        {"name": "TaskID", "type": "string"},
+        {"name": "Benchmark", "type": "string"},
+        {"name": "VMName", "type": "string"},
+        {"name": "Source", "type": "string"},
+        {"name": "FilePath", "type": "string"},
+        {"name": "Container", "type": "string"},
+        {"name": "ContainerID", "type": "string"},
+        {"name": "Image", "type": "string"},
+        {"name": "Stream", "type": "string"},
+        {"name": "LoggerName", "type": "string"},
+        {"name": "Level", "type": "string"},
+        {"name": "Message", "type": "string"},
+        {"name": "Exception", "type": "dynamic"},
+        {"name": "EventType", "type": "string"},
+        {"name": "TraceID", "type": "string"},
+        {"name": "SpanID", "type": "string"},
+        {"name": "DurationMs", "type": "real"},
+        {"name": "Fields", "type": "dynamic"},
+        {"name": "Part", "type": "int"},
+        {"name": "Parts", "type": "int"},
+        {"name": "Origin", "type": "string"},
+        {"name": "EventID", "type": "string"},
+        {"name": "Seq", "type": "long"}
       ]
     }
   }
@@ -123,8 +123,8 @@ cat >"$BODY" <<TABLE
 TABLE
 # A PUT sets plan and retention of a table that is there back to the defaults; a PATCH leaves them.
 TABLE_URL="$WORKSPACE_ID/tables/$TABLE?api-version=$TABLE_API"
-METHOD=put
-if rest get "$TABLE_URL" --output none 2>/dev/null; then METHOD=patch; fi
+METHOD="put"
+if rest get "$TABLE_URL" --output none 2>/dev/null; then METHOD="patch"; fi
 say "table $TABLE ($METHOD)"
 rest "$METHOD" "$TABLE_URL" --body "@$BODY" --output none
 for ((try = 1; ; try++)); do

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Batch upload: a task runs to its end on a VM without the daemon, then its logs are shipped, and only then may the VM go.
 #   task.sh COMMAND…   runs it with its output in LOG_DIR, ships LOG_DIR; exit code of the command, or 70 where logs are left
-# Env: RUN_ID and TASK_ID, which logferry.toml takes into run.run_id and run.task_id; LOG_DIR; LOGFERRY_CONFIG; ATTEMPTS (5), each of
-# at most SHIP_SECONDS (1800): then it is told to stop, which may take `teardown.deadline` more.
+# Env: RUN_ID and TASK_ID, which logferry.toml takes into run.run_id and run.task_id; LOG_DIR; LOGFERRY_CONFIG; ATTEMPTS (5),
+#   each of at most SHIP_SECONDS (1800): then it is told to stop, which may take `teardown.deadline` more.
 # An example to start from. What does not run to its end (a VM that is deleted under the task) needs the daemon.
 set -euo pipefail
 : "${RUN_ID:?the run, such as RUN_ID=42}" "${TASK_ID:?the task, such as TASK_ID=17}"

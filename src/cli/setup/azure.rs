@@ -46,6 +46,10 @@ const QUERIES: &[(&str, &str)] = &[
 /// The one that the alert asks.
 const ALERT_QUERY: (&str, &str) = query!("queries/incomplete-runs.kql");
 
+/// Where the lines of columns begin in the templates.
+const TABLE_INDENT: &str = "        ";
+const STREAM_INDENT: &str = "          ";
+
 const MODE_FILE: u32 = 0o644;
 const MODE_SCRIPT: u32 = 0o755;
 
@@ -179,23 +183,23 @@ impl Setup<'_> {
         }
     }
 
-    /// A line for each column as `line` writes its name and type, of the table and of the stream.
+    /// A line for each column as `line` writes its name and type, of the table and, one step further in, of the stream.
     fn with_columns(&self, between: &str, line: fn(&str, &str) -> String) -> Filling {
-        let block = |word: fn(AzureType) -> &'static str| {
-            let lines: Vec<String> = self.columns.iter().map(|(name, azure)| line(name, word(*azure))).collect();
-            lines.join(between)
+        let block = |indent: &str, word: fn(AzureType) -> &'static str| {
+            let lines = self.columns.iter().map(|(name, azure)| format!("{indent}{}", line(name, word(*azure))));
+            lines.collect::<Vec<_>>().join(between)
         };
-        let blocks = vec![("table-columns", block(AzureType::table_word)), ("stream-columns", block(AzureType::word))];
-        Filling { blocks, ..self.filling() }
+        let table = block(TABLE_INDENT, AzureType::table_word);
+        let stream = block(STREAM_INDENT, AzureType::word);
+        Filling { blocks: vec![("table-columns", table), ("stream-columns", stream)], ..self.filling() }
     }
 
     fn bicep(&self) -> String {
-        self.with_columns("\n", |name, azure| format!("          {{ name: '{name}', type: '{azure}' }}")).fill(BICEP)
+        self.with_columns("\n", |name, azure| format!("{{ name: '{name}', type: '{azure}' }}")).fill(BICEP)
     }
 
     fn script(&self) -> String {
-        self.with_columns(",\n", |name, azure| format!("          {{\"name\": \"{name}\", \"type\": \"{azure}\"}}"))
-            .fill(SCRIPT)
+        self.with_columns(",\n", |name, azure| format!("{{\"name\": \"{name}\", \"type\": \"{azure}\"}}")).fill(SCRIPT)
     }
 
     fn alert(&self) -> String {
