@@ -71,11 +71,14 @@ if [[ $(az group exists --name "$RESOURCE_GROUP") != true ]]; then
     --location "${LOCATION:?"the region of the new resource group, such as LOCATION=westeurope"}"
 fi
 
+not_found() { [[ $1 =~ Not\ ?Found ]]; } # WORDS; of a refusal
+
 workspace() { # QUERY
   value az monitor log-analytics workspace show --only-show-errors \
     --resource-group "$RESOURCE_GROUP" --workspace-name "$WORKSPACE" --query "$1"
 }
-if ! workspace id >/dev/null 2>&1; then
+if ! ANSWER=$(workspace id 2>&1); then
+  not_found "$ANSWER" || die "$ANSWER"
   say "making the workspace $WORKSPACE"
   az monitor log-analytics workspace create --output none \
     --resource-group "$RESOURCE_GROUP" --workspace-name "$WORKSPACE" ${LOCATION:+--location "$LOCATION"}
@@ -123,8 +126,11 @@ cat >"$BODY" <<TABLE
 TABLE
 # A PUT sets plan and retention of a table that is there back to the defaults; a PATCH leaves them.
 TABLE_URL="$WORKSPACE_ID/tables/$TABLE?api-version=$TABLE_API"
-METHOD="put"
-if rest get "$TABLE_URL" --output none 2>/dev/null; then METHOD="patch"; fi
+METHOD="patch"
+if ! ANSWER=$(rest get "$TABLE_URL" --output none 2>&1); then
+  not_found "$ANSWER" || die "$ANSWER"
+  METHOD="put"
+fi
 say "table $TABLE ($METHOD)"
 rest "$METHOD" "$TABLE_URL" --body "@$BODY" --output none
 for ((try = 1; ; try++)); do

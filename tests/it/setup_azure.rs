@@ -118,6 +118,19 @@ fn table_and_stream_have_the_columns_of_the_records() {
 }
 
 #[test]
+fn columns_of_ones_own_come_out_of_the_configuration() {
+    let mut ferry = Ferry::new(
+        "[run]\nvm_name = \"vm-7\"\nfields = { Team = \"evals\" }\n\
+         [[sources.file]]\nname = \"a\"\ninclude = [\"/runs/{RunID}/{Agent}/*.log\", \"/old/{Agent}.log\"]\n\
+         [[sources.docker]]\nname = \"b\"\ncolumns = { TaskID = \"label:task\", Service = \"compose:service\", Team = \"env:TEAM\" }\n",
+    );
+    let ended = ferry.call(&["setup", "azure", "--only", "bicep", "--column", "Trial"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let own = ["Team", "Agent", "Service", "Trial"];
+    assert_eq!(bicep_columns(&ended.stdout), [expected(true, &own), expected(false, &own)]);
+}
+
+#[test]
 fn another_table_is_named_everywhere() {
     let dir = tempfile::tempdir().expect("a folder");
     printed(&["--table", "Runs2_CL", "--output", dir.path().to_str().expect("UTF-8")]);
@@ -148,7 +161,8 @@ fn what_cannot_be_is_refused_and_help_teaches() {
         (&["azure", "--column", "Seq"], "logferry fills itself"),
         (&["azure", "--column", "TenantId"], "reserved"),
         (&["azure", "--column", "a'b"], "letters"),
-        (&["azure", "--column", "Team", "--column", "team"], "twice"),
+        (&["azure", "--column", "Team", "--column", "team"], "capitals"),
+        (&["azure", "-c", "/no/such.toml"], "/no/such.toml"),
         (&["azure", "--only", "script", "--output", "x"], "cannot be used with"),
         (&["elasticsearch", "--endpoint", "x"], "not available yet"),
         (&["asure"], "azure"),
@@ -278,6 +292,8 @@ fn the_script_says_what_it_lacks_and_what_azure_refused() {
         (&[group, ("FAKE_LOGIN", "no")], "az login"),
         (&[group, ("LOCATION", "westeurope"), ("FAKE_DIRECT", "no")], "without kind Direct"),
         (&[group, ("LOCATION", "westeurope"), ("FAKE_TABLE", "Updating")], "not ready: Updating"),
+        // Not seeing a table is no proof that there is none: making it anew would forget how long it keeps records.
+        (&[group, ("FAKE_TABLE", "Forbidden")], "AuthorizationFailed"),
     ] {
         let ended = cli.run(variables);
         assert_eq!(ended.code, Some(1), "{variables:?}: {}", ended.stderr);

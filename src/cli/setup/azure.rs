@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::super::Usage;
+use super::super::{Usage, find_source, load};
 use super::template::Filling;
+use crate::config::{Config, Purpose};
 use crate::lifecycle::report::EXIT_DELIVERED;
 use crate::record::column::{AzureType, COLUMNS, COLUMNS_MAX, check_own_name};
 use crate::sink::azure_monitor::is_table_name;
+use crate::source::file::Pattern;
 
 /// The table that queries name as they stand in the repository.
 const TABLE: &str = "BenchmarkRuns_CL";
@@ -64,8 +66,9 @@ Examples:
   az deployment group create -g benchmarks -f setup.bicep -p workspaceName=logferry principalIds='[\"OBJECT-ID\"]'
                                                  the same from Bicep, in a workspace that is there
   logferry setup azure --only script             just the script, on standard output
-  logferry setup azure --column Team             with a column of run.fields or of a path's {Team}: a column that the
-                                                 table lacks is dropped by Azure without a word";
+  logferry setup azure -c logferry.toml          with the columns of your own that this configuration fills, such as those
+                                                 of run.fields: Azure drops what the table lacks without a word
+  logferry setup azure --column Team             with one that no configuration here names";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -73,7 +76,10 @@ pub(in crate::cli) struct Arguments {
     /// Table of the workspace; its stream is Custom-NAME
     #[arg(long, value_name = "NAME", default_value = TABLE, value_parser = table_name)]
     table: String,
-    /// One more column, of text: each of run.fields, and of captures and columns with names of your own. Can be repeated
+    /// Add the columns with names of your own that this configuration fills: run.fields, captures of paths, columns of containers
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Add a column of text. Can be repeated
     #[arg(long = "column", value_name = "NAME", value_parser = own_column)]
     columns: Vec<String>,
     /// With a data collection endpoint, as a private link demands; else the rule has an endpoint of its own
@@ -111,7 +117,12 @@ fn own_column(name: &str) -> Result<String, String> {
 
 /// Prints the files, or writes them and prints their paths.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let columns = columns(&arguments.columns)?;
+    let mut own = match &arguments.config {
+        Some(file) => configured(&load(&find_source(Some(file.clone())), Purpose::Any)?.config),
+        None => Vec::new(),
+    };
+    own.extend(arguments.columns.iter().cloned());
+    let columns = columns(&own)?;
     let setup = Setup { table: &arguments.table, dce: arguments.dce, columns };
     match (&arguments.output, arguments.only) {
         (Some(folder), _) => write(&setup, folder)?,
@@ -125,20 +136,32 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(EXIT_DELIVERED)
 }
 
-/// logferry's columns, then the given ones.
+/// The columns that a configuration fills, in the order of the file.
+fn configured(config: &Config) -> Vec<String> {
+    let fields = config.run.fields.iter().map(|(name, _)| name.as_str());
+    let paths = config.files.iter().flat_map(|source| &source.include).flat_map(Pattern::names);
+    let containers = config.docker.iter().flat_map(|source| &source.columns).map(|(name, _)| name.as_str());
+    fields.chain(paths).chain(containers).map(str::to_owned).collect()
+}
+
+/// logferry's columns, then those of `own` that are none of them, each once.
 fn columns(own: &[String]) -> Result<Vec<(&str, AzureType)>, Usage> {
     let mut all: Vec<(&str, AzureType)> = COLUMNS.iter().map(|column| (column.name, column.azure)).collect();
     for name in own {
-        if all.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
-            return Err(Usage(format!(
-                "--column {name} stands there twice: a table has each name once, in any capitals"
-            )));
+        match all.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            Some((known, _)) if known == name => {}
+            Some((known, _)) => {
+                return Err(Usage(format!(
+                    "the columns {known} and {name} differ in their capitals alone: a table cannot have both"
+                )));
+            }
+            None => all.push((name, AzureType::String)),
         }
-        all.push((name, AzureType::String));
     }
     if all.len() > COLUMNS_MAX {
-        let at_most = COLUMNS_MAX - COLUMNS.len();
-        return Err(Usage(format!("{} times --column: a table has room for {at_most} of your own", own.len())));
+        let room = COLUMNS_MAX - COLUMNS.len();
+        let count = all.len() - COLUMNS.len();
+        return Err(Usage(format!("{count} columns of your own: a table has room for {room}")));
     }
     Ok(all)
 }
@@ -245,6 +268,7 @@ mod tests {
         let room = COLUMNS_MAX - COLUMNS.len();
         assert_eq!(columns(&names(room)).map(|all| all.len()).ok(), Some(COLUMNS_MAX));
         assert!(columns(&names(room + 1)).is_err());
+        assert_eq!(columns(&["Team".to_owned(), "Team".to_owned()]).map(|all| all.len()).ok(), Some(COLUMNS.len() + 1));
         assert!(columns(&["Team".to_owned(), "TEAM".to_owned()]).is_err());
     }
 

@@ -31,7 +31,7 @@ case "$*" in
   "group exists"*) there group && echo true || echo false ;;
   "group create"*) touch "$FAKE/group" ;;
   "monitor log-analytics workspace show"*)
-    there workspace || { echo "ResourceNotFound" >&2; exit 3; }
+    there workspace || { echo "ERROR: (ResourceNotFound) it is not there" >&2; exit 3; }
     case $query in
       id) echo "/subscriptions/s-1/resourceGroups/runs/providers/Microsoft.OperationalInsights/workspaces/logferry" ;;
       customerId) echo CUSTOMER ;;
@@ -58,7 +58,8 @@ case "$*" in
       case $body in @*) cp "${body#@}" "$FAKE/$kind.json" ;; *) echo "$body" >"$FAKE/$kind.json" ;; esac
       exit 0
     fi
-    there "$kind.json" || { echo "ResourceNotFound" >&2; exit 3; }
+    [[ $kind != table || ${FAKE_TABLE:-} != Forbidden ]] || { echo "ERROR: Forbidden({\"code\":\"AuthorizationFailed\"})" >&2; exit 1; }
+    there "$kind.json" || { echo "ERROR: Not Found({})" >&2; exit 3; }
     name=${url%%\?*} name=${name##*/}
     address="https://$name-ab12.northeurope-1.ingest.monitor.azure.com"
     case $kind:$query in
