@@ -26,6 +26,11 @@ pub use document::{Event, EventKind, EventStatus, Instance, ScheduledEvents, Tag
 /// Where IMDS is on every Azure VM.
 pub const ADDRESS: &str = "http://169.254.169.254";
 
+/// [`ADDRESS`] as a URL.
+pub fn address() -> Url {
+    Url::parse(ADDRESS).expect("the constant is a URL")
+}
+
 /// Where Linux shows the asset tag of the chassis, to every user.
 pub const CHASSIS_ASSET_TAG_PATH: &str = "/sys/class/dmi/id/chassis_asset_tag";
 

@@ -36,10 +36,6 @@ const LATER: &[(&str, Later)] = &[
     ("record.drop", Later::Key { off: &[] }),
     ("record.sample", Later::Key { off: &[] }),
     ("record.metric", Later::Key { off: &[] }),
-    ("teardown.scheduled_events", Later::Values(&["on"])),
-    ("teardown.events", Later::Key { off: &[] }),
-    ("teardown.margin", Later::Key { off: &[] }),
-    ("teardown.imds", Later::Key { off: &[] }),
 ];
 
 /// The values that have to wait of the key with this path, as the user sees it.
@@ -191,13 +187,6 @@ mod tests {
             "run = { run_id = \"imds:tag/X\", fields = { A = \"imds:x\", B = \"y\" } }",
             &["run.run_id", "run.fields.A"],
         );
-        check(
-            "teardown = { margin = \"20s\", scheduled_events = \"on\" }",
-            &["teardown.margin", "teardown.scheduled_events"],
-        );
-        check("teardown = { margin = \"10s\", scheduled_events = \"off\", approve = \"never\" }", &[]);
-        check("teardown.events = [\"Terminate\", \"Preempt\", \"Redeploy\", \"Reboot\"]", &[]);
-        check("teardown.events = [\"Terminate\"]", &["teardown.events"]);
         check("[record]\ncolumns = {}\n", &[]);
         check("[record]\ncolumns = { A = \"a\" }\n[[record.drop]]\nx = 1\n", &["record.columns", "record.drop"]);
         check(

@@ -1,4 +1,4 @@
-//! The sections that stand once: run, state, buffer, teardown, http, log.
+//! The sections that stand once: run, state, buffer, http, log.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,19 +6,12 @@ use std::time::Duration;
 
 use super::column;
 use super::table::Table;
-use super::{Log, LogFormat, Run, Teardown, VmName};
+use super::{Log, LogFormat, Run, VmName};
 use crate::buffer;
 
 /// Bounds of `buffer.sync`.
 pub const SYNC_MIN: Duration = Duration::from_millis(1);
 pub const SYNC_MAX: Duration = Duration::from_secs(60);
-
-/// Bounds of `teardown.deadline`.
-pub const DEADLINE_MIN: Duration = Duration::from_millis(1);
-pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// Longest `teardown.wait_containers`; 0 does not wait.
-pub const WAIT_CONTAINERS_MAX: Duration = DEADLINE_MAX;
 
 /// Most columns in `[run.fields]`: each stands in every record.
 pub const RUN_FIELDS_MAX: usize = 64;
@@ -90,15 +83,6 @@ pub fn buffer(table: Table<'_>) -> buffer::Options {
         max_bytes: table.size("max_bytes", buffer::BUFFER_MIN_BYTES..=u64::MAX),
         when_full: when_full.unwrap_or_default(),
         sync: table.duration("sync", SYNC_MIN..=SYNC_MAX),
-    }
-}
-
-pub fn teardown(table: Table<'_>) -> Teardown {
-    table.choice("scheduled_events", &[("auto", ()), ("off", ())]);
-    table.choice("approve", &[("when_idle", ()), ("never", ())]);
-    Teardown {
-        deadline: table.duration("deadline", DEADLINE_MIN..=DEADLINE_MAX),
-        wait_containers: table.duration("wait_containers", Duration::ZERO..=WAIT_CONTAINERS_MAX),
     }
 }
 

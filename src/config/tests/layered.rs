@@ -1,5 +1,7 @@
 //! Default, file, environment: which one wins, and what a variable may look like.
 
+use std::time::Duration;
+
 use super::*;
 use crate::sink::Kind;
 use crate::sink::http::{Auth, Secret};

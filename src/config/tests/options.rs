@@ -1,7 +1,10 @@
 //! What a right configuration becomes: the options of each stage.
 
+use std::time::Duration;
+
 use super::*;
 use crate::azure::credential;
+use crate::azure::imds::{self, EventKind};
 use crate::ingest::{Multiline, Parser, Zone};
 use crate::sink::console::Format;
 use crate::sink::http::{Auth, Compression, Secret};
@@ -23,10 +26,16 @@ fn the_shortest_configuration_has_every_default() {
     assert_eq!((ingest.parser, ingest.multiline, ingest.max_line), (Parser::Auto, Multiline::Auto, 1 << 20));
     assert_eq!(ingest.zone, Zone::Utc);
     assert_eq!(*ingest.routes, [None]);
-    assert_eq!(
-        config.teardown,
-        Teardown { deadline: Duration::from_secs(240), wait_containers: Duration::from_secs(30) }
-    );
+    let teardown = Teardown {
+        deadline: Duration::from_secs(240),
+        wait_containers: Duration::from_secs(30),
+        scheduled_events: ScheduledEvents::Auto,
+        events: vec![EventKind::Terminate, EventKind::Preempt, EventKind::Redeploy, EventKind::Reboot],
+        approve: Approve::WhenIdle,
+        margin: Duration::from_secs(10),
+        imds: imds::address(),
+    };
+    assert_eq!(config.teardown, teardown);
     assert_eq!(config.http_listen, "127.0.0.1:9577".parse().ok());
     assert_eq!(config.log, Log { level: "info".into(), format: LogFormat::Text });
     let sink = &config.sinks[0];
@@ -256,6 +265,18 @@ fn switched_off_and_default_are_no_mistakes() {
     assert_eq!(good(&text, &[]).config.http_listen, None);
     let events = [("LOGFERRY__TEARDOWN__EVENTS", "Terminate,Preempt,Redeploy,Reboot"), ("LOGFERRY__HTTP__LISTEN", "")];
     assert_eq!(good(MINIMAL, &events).config.http_listen, None);
+}
+
+#[test]
+fn announced_events_are_polled_as_configured() {
+    let text = "[teardown]\nscheduled_events = \"on\"\nevents = []\napprove = \"never\"\nmargin = \"0s\"\n\
+                imds = \"http://127.0.0.1:8080\"\n";
+    let teardown = good(&format!("{MINIMAL}{text}"), &[]).config.teardown;
+    assert_eq!((teardown.scheduled_events, teardown.approve), (ScheduledEvents::On, Approve::Never));
+    assert_eq!((teardown.events.len(), teardown.margin), (0, Duration::ZERO));
+    assert_eq!(teardown.imds.as_str(), "http://127.0.0.1:8080/");
+    let one = [("LOGFERRY__TEARDOWN__EVENTS", "Preempt")];
+    assert_eq!(good(MINIMAL, &one).config.teardown.events, [EventKind::Preempt]);
 }
 
 #[test]
