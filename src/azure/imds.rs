@@ -151,11 +151,16 @@ impl Client {
     /// # Errors
     /// IMDS is not reached or not ready, or it is not Azure's.
     pub async fn instance(&self) -> Result<Instance, ImdsError> {
-        let ask = async || {
-            let answer = self.exchange(self.request(reqwest::Method::GET, INSTANCE)?, REQUEST_TIMEOUT).await?;
-            Instance::parse(&answer.body).map_err(|reason| self.unread(&answer, &reason))
-        };
-        again(INSTANCE_RETRY_FOR, ask).await
+        let mut again = Again::within(INSTANCE_RETRY_FOR);
+        loop {
+            let asked = async {
+                let answer = self.exchange(self.request(reqwest::Method::GET, INSTANCE)?, REQUEST_TIMEOUT).await?;
+                Instance::parse(&answer.body).map_err(|reason| self.unread(&answer, &reason))
+            };
+            if let Some(done) = again.after(asked.await).await {
+                return done;
+            }
+        }
     }
 
     /// What is announced now: one request, as asking again is the poll itself (once a second is recommended). The first
@@ -184,12 +189,17 @@ impl Client {
         }
         let requests: Vec<Value> = event_ids.iter().map(|id| json!({"EventId": id})).collect();
         let body = json!({"StartRequests": requests}).to_string();
-        let ask = async || {
-            let request = self.request(reqwest::Method::POST, EVENTS)?;
-            let request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
-            self.exchange(request, REQUEST_TIMEOUT).await.map(|_| ())
-        };
-        again(APPROVE_RETRY_FOR, ask).await
+        let mut again = Again::within(APPROVE_RETRY_FOR);
+        loop {
+            let asked = async {
+                let request = self.request(reqwest::Method::POST, EVENTS)?;
+                let request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+                self.exchange(request, REQUEST_TIMEOUT).await.map(|_| ())
+            };
+            if let Some(done) = again.after(asked.await).await {
+                return done;
+            }
+        }
     }
 
     fn request(&self, method: reqwest::Method, target: &str) -> Result<reqwest::RequestBuilder, ImdsError> {
@@ -258,22 +268,32 @@ impl Client {
     }
 }
 
-/// Asks until there is an answer or a refusal that does not pass, with growing waits, for `limit`. A service that cannot be
+/// Asking again, with growing waits, until there is an answer or a refusal that does not pass. A service that cannot be
 /// reached is asked once: here it does not exist, or the network is not up yet, which its caller knows better.
-async fn again<T>(limit: Duration, ask: impl AsyncFn() -> Result<T, ImdsError>) -> Result<T, ImdsError> {
-    let begun = Instant::now();
-    let mut wait = RETRY_WAIT_FIRST;
-    loop {
-        let error = match ask().await {
+struct Again {
+    begun: Instant,
+    limit: Duration,
+    wait: Duration,
+}
+
+impl Again {
+    fn within(limit: Duration) -> Self {
+        Again { begun: Instant::now(), limit, wait: RETRY_WAIT_FIRST }
+    }
+
+    /// What came of it in the end; `None` after a wait: it is to be asked again.
+    async fn after<T>(&mut self, answer: Result<T, ImdsError>) -> Option<Result<T, ImdsError>> {
+        let error = match answer {
             Err(error @ ImdsError::Refused { .. }) if error.may_pass() => error,
-            done => return done,
+            done => return Some(done),
         };
-        let pause = error.retry_after().map_or(wait, |asked| asked.max(wait));
-        if begun.elapsed().saturating_add(pause) > limit {
-            return Err(error);
+        let pause = error.retry_after().map_or(self.wait, |asked| asked.max(self.wait));
+        if self.begun.elapsed().saturating_add(pause) > self.limit {
+            return Some(Err(error));
         }
         tokio::time::sleep(pause).await;
-        wait = (wait * 2).min(RETRY_WAIT_MAX);
+        self.wait = (self.wait * 2).min(RETRY_WAIT_MAX);
+        None
     }
 }
 
@@ -325,22 +345,23 @@ mod tests {
     async fn waits_grow_to_their_bound_and_outlast_the_seventy_seconds_of_an_update() {
         let gone =
             |retry_after| ImdsError::Refused { address: "a".into(), status: 410, reason: "b".into(), retry_after };
-        let begun = Instant::now();
-        let times = Mutex::new(Vec::new());
-        let asked = again(INSTANCE_RETRY_FOR, async || {
-            times.lock().expect("lock").push(begun.elapsed().as_secs());
-            if begun.elapsed() < Duration::from_secs(70) { Err(gone(None)) } else { Ok(()) }
-        });
-        assert_eq!(asked.await, Ok(()));
-        assert_eq!(*times.lock().expect("lock"), [0, 1, 3, 7, 15, 23, 31, 39, 47, 55, 63, 71]);
-
-        let begun = Instant::now();
-        let asked: Result<(), _> = again(APPROVE_RETRY_FOR, async || Err(gone(None))).await;
-        assert_eq!((asked, begun.elapsed()), (Err(gone(None)), Duration::from_secs(7)));
-
-        let begun = Instant::now();
+        let story = async |limit: Duration, ask: &dyn Fn(Duration) -> Result<(), ImdsError>| {
+            let begun = Instant::now();
+            let mut again = Again::within(limit);
+            let mut times = Vec::new();
+            loop {
+                times.push(begun.elapsed().as_secs());
+                if let Some(done) = again.after(ask(begun.elapsed())).await {
+                    return (done, times);
+                }
+            }
+        };
+        let update = |at: Duration| if at < Duration::from_secs(70) { Err(gone(None)) } else { Ok(()) };
+        let expected = vec![0, 1, 3, 7, 15, 23, 31, 39, 47, 55, 63, 71];
+        assert_eq!(story(INSTANCE_RETRY_FOR, &update).await, (Ok(()), expected));
+        assert_eq!(story(APPROVE_RETRY_FOR, &|_| Err(gone(None))).await, (Err(gone(None)), vec![0, 1, 3, 7]));
         let asked_wait = Some(Duration::from_secs(60));
-        let asked: Result<(), _> = again(INSTANCE_RETRY_FOR, async || Err(gone(asked_wait))).await;
-        assert_eq!((asked, begun.elapsed()), (Err(gone(asked_wait)), Duration::from_secs(60)));
+        let asked = story(INSTANCE_RETRY_FOR, &|_| Err(gone(asked_wait))).await;
+        assert_eq!(asked, (Err(gone(asked_wait)), vec![0, 60]));
     }
 }

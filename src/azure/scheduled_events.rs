@@ -45,6 +45,16 @@ pub enum State {
     Approved,
 }
 
+/// What is made of an event of this VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stance {
+    /// It is told about, and nothing is done for it.
+    Told,
+    /// It is drained for.
+    Drained,
+    Approved,
+}
+
 /// What a poll brought about this VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -130,11 +140,25 @@ impl Decider {
         State::Draining { deadline: drained().filter(|known| !known.approved).filter_map(|known| known.deadline).min() }
     }
 
+    /// The events of this VM, as they were announced last.
+    pub fn events(&self) -> impl Iterator<Item = (&Event, Stance)> {
+        self.known.iter().map(|known| {
+            let stance = match known {
+                Known { approved: true, .. } => Stance::Approved,
+                Known { drains: true, .. } => Stance::Drained,
+                Known { .. } => Stance::Told,
+            };
+            (&known.event, stance)
+        })
+    }
+
     /// Ids of the events that may be approved once this VM is done: they wait for it, and for it alone.
     pub fn approvable(&self) -> Vec<String> {
         let waiting = |known: &&Known| {
-            let alone = known.event.resources.iter().all(|name| self.is_own(name));
-            known.drains && !known.approved && alone && known.event.status == EventStatus::Scheduled
+            let event = &known.event;
+            let alone = event.resources.iter().all(|name| self.is_own(name));
+            let waits = event.status == EventStatus::Scheduled && !event.not_before_text.is_empty();
+            known.drains && !known.approved && alone && waits
         };
         self.known.iter().filter(waiting).map(|known| known.event.id.clone()).collect()
     }

@@ -12,11 +12,12 @@ mod ship;
 mod tap;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::azure::imds;
 use crate::config::{self as configuration, Config, Loaded, Mistakes, Purpose, Source, Variables};
 use crate::lifecycle::report::{EXIT_FAILED, EXIT_USAGE};
 use crate::telemetry::log;
@@ -171,7 +172,25 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         archives: None,
         sinks: config.sinks.clone(),
         manifests: true,
+        announced: None,
     }
+}
+
+/// What is asked of Azure about the end of the VM; `None`: nothing, as this is no VM of Azure's or it is switched off.
+fn announced(config: &Config) -> Option<crate::pipeline::Announced> {
+    let teardown = &config.teardown;
+    let is_asked = match teardown.scheduled_events {
+        configuration::ScheduledEvents::Auto => imds::chassis_is_azure(Path::new(imds::CHASSIS_ASSET_TAG_PATH)),
+        configuration::ScheduledEvents::On => true,
+        configuration::ScheduledEvents::Off => false,
+    };
+    is_asked.then(|| crate::pipeline::Announced {
+        imds: teardown.imds.clone(),
+        kinds: teardown.events.clone(),
+        approve: teardown.approve == configuration::Approve::WhenIdle,
+        margin: teardown.margin,
+        deadline: teardown.deadline,
+    })
 }
 
 #[cfg(test)]

@@ -246,6 +246,22 @@ fn hardware_that_failed_is_an_event_that_has_begun_without_a_time() {
 }
 
 #[test]
+fn what_is_made_of_each_event_can_be_seen() {
+    let mut decider = decider();
+    let events = [
+        event("A", "Reboot", &["vm-7"], Some(900)),
+        event("B", "Freeze", &["vm-7"], Some(20)),
+        event("C", "Reboot", &["vm-8"], Some(900)),
+        event("D", "Terminate", &["vm-7"], None),
+    ];
+    decider.polled(&document(1, &events), at(0));
+    assert_eq!(decider.approvable(), ["A"], "what gives no time waits for nobody");
+    decider.approved(&["A".into()]);
+    let seen: Vec<(&str, Stance)> = decider.events().map(|(event, stance)| (event.id.as_str(), stance)).collect();
+    assert_eq!(seen, [("A", Stance::Approved), ("B", Stance::Told), ("D", Stance::Drained)]);
+}
+
+#[test]
 fn of_several_events_the_earliest_deadline_counts_until_each_is_approved() {
     let mut decider = decider();
     let events = [
