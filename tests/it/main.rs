@@ -18,6 +18,7 @@ mod imds;
 mod layers;
 mod manifest;
 mod replay;
+mod scheduled_events;
 mod setup_azure;
 mod sink_faults;
 mod support;
