@@ -20,7 +20,7 @@ use super::drain::{Drainer, Step, Stop};
 use crate::azure::imds::{Client, Event, EventKind, ImdsError, ScheduledEvents};
 use crate::azure::moment::Moment;
 use crate::azure::scheduled_events::{self, Change, Decider, Stance, State, What};
-use crate::lifecycle::report::EXIT_LEFT;
+use crate::lifecycle::report::{EXIT_DEAD_LETTERS, EXIT_LEFT};
 use crate::source::announced::{Said, Told, What as Became};
 pub(super) use board::Board;
 
@@ -93,7 +93,9 @@ pub(super) async fn run(setup: Setup) {
         let names = names(&setup.client, &setup.board).await;
         let (kinds, margin) = (setup.options.kinds.clone(), setup.options.margin);
         let decider = Decider::new(scheduled_events::Options { names, kinds, margin });
-        Follower { setup, decider, known: Vec::new(), work: None, drain: None, fault: None }.follow().await;
+        Follower { setup, decider, known: Vec::new(), work: None, drain: None, fault: None, unreadable: Vec::new() }
+            .follow()
+            .await;
     };
     tokio::select! {
         biased;
@@ -171,6 +173,8 @@ struct Follower {
     drain: Option<Drain>,
     /// Polls fail since.
     fault: Option<Instant>,
+    /// What could not be read of the last document.
+    unreadable: Vec<String>,
 }
 
 impl Follower {
@@ -218,12 +222,10 @@ impl Follower {
         }
         let now = Moment::now();
         let changes = self.decider.polled(document, now);
-        // What is wrong with a document is said once: when something in it has changed.
-        if !changes.is_empty() {
-            for reason in &document.unreadable {
-                tracing::warn!(reason, "an announced event cannot be read");
-            }
+        for reason in document.unreadable.iter().filter(|reason| !self.unreadable.contains(reason)) {
+            tracing::warn!(reason, "an announced event cannot be read");
         }
+        self.unreadable.clone_from(&document.unreadable);
         for change in &changes {
             self.tell(change);
         }
@@ -258,7 +260,9 @@ impl Follower {
         let at = at.max(Instant::now() + LEAST);
         let is_new = known.is_none_or(|drain| ids.iter().any(|id| !drain.ids.contains(id)));
         let is_earlier = self.work.is_some() && known.is_some_and(|drain| at + DEADLINE_TOLERANCE < drain.deadline);
-        if is_new || is_earlier {
+        // It named another VM too, and does not any more.
+        let waits = self.work.is_none() && self.setup.options.approve && !self.decider.approvable().is_empty();
+        if is_new || is_earlier || waits {
             tracing::warn!(
                 events = ids.join(" "),
                 deadline_s = at.saturating_duration_since(Instant::now()).as_secs_f64(),
@@ -339,7 +343,7 @@ impl Follower {
         };
         match what {
             What::Appeared => {
-                self.setup.board.count(kind);
+                self.setup.board.count(event.kind);
                 self.known.push(Since { id: id.to_owned(), at: Instant::now() });
             }
             What::Disappeared => self.known.retain(|since| since.id != id),
@@ -391,8 +395,10 @@ impl Follower {
             (State::Draining { .. }, None) => "delivered",
             (State::Approved, _) => "approved",
         };
-        let deadline = self.drain.as_ref().filter(|_| state == "draining").map(|drain| drain.deadline);
-        self.setup.board.show(state, deadline, self.decider.events());
+        let deadline = self.drain.as_ref().map(|drain| drain.deadline);
+        // Where no event gives a time, it is our own.
+        let is_given = matches!(self.decider.state(), State::Draining { deadline: Some(_) });
+        self.setup.board.show(state, deadline, is_given, self.decider.events());
     }
 }
 
@@ -440,6 +446,9 @@ async fn drain(drainer: &Drainer, deadline: Instant) {
             }
         };
         let is_whole = report.exit_code() != EXIT_LEFT;
+        if report.exit_code() == EXIT_DEAD_LETTERS {
+            tracing::warn!("dead letters are on the disk of this VM only: `logferry replay` sends them again");
+        }
         for manifest in &report.manifests {
             tracing::info!(manifest, took_s = report.took.as_secs_f64(), "drained");
         }

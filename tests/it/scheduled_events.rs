@@ -147,10 +147,27 @@ async fn an_event_that_names_two_vms_is_drained_for_and_not_approved() {
     let mut story = Story::begin("").await;
     story.server.announce(Announced::new("A", "Reboot", &["vm-7", "vm-9"], NOTICE));
     let status = story.until_state("delivered").await;
-    assert_eq!((&status["events"][0]["stance"], &status["deadline_seconds"]), (&"drained".into(), &Value::Null));
+    assert_eq!(status["events"][0]["stance"], "drained");
+    let table = story.ferry.call(&["status"]).stdout;
+    assert!(
+        table.contains("Azure announces Reboot not before ") && table.contains(" GMT: all is delivered\n"),
+        "{table}"
+    );
     story.some_polls_later().await;
     assert_eq!((story.approvals().len(), summaries(&story.ferry).len()), (0, 1));
     assert_eq!(story.end(), pairs(&[("azure.scheduled_event", "A")]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_names_this_vm_alone_after_a_while_is_approved_then() {
+    let mut story = Story::begin("").await;
+    story.server.announce(Announced::new("A", "Reboot", &["vm-7", "vm-9"], NOTICE));
+    story.until_state("delivered").await;
+    story.server.replace(Announced::new("A", "Reboot", &["vm-7"], NOTICE));
+    story.server.until("the approval", LIMIT, |l| !l.approvals.is_empty()).await;
+    story.until_state("approved").await;
+    let expected = ["", ".altered", ".approved"].map(|end| (format!("azure.scheduled_event{end}"), "A".to_owned()));
+    assert_eq!(story.end()[..3], expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

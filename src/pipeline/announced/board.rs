@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::azure::imds::Event;
+use crate::azure::imds::{Event, EventKind};
 use crate::azure::scheduled_events::Stance;
 
 /// Shared by the task that follows Azure's announcements and whoever looks at it.
@@ -21,9 +21,11 @@ struct Shown {
     fault: Option<String>,
     state: &'static str,
     deadline: Option<Instant>,
+    /// The deadline comes from an event.
+    is_given: bool,
     events: Vec<Value>,
-    /// Events so far, by their kind in Azure's words.
-    counts: BTreeMap<String, u64>,
+    /// Events so far, by their kind.
+    counts: BTreeMap<&'static str, u64>,
 }
 
 impl Board {
@@ -35,14 +37,16 @@ impl Board {
         self.lock().fault = fault;
     }
 
-    pub(super) fn count(&self, event_type: &str) {
-        *self.lock().counts.entry(event_type.to_owned()).or_default() += 1;
+    pub(super) fn count(&self, kind: EventKind) {
+        let name = EventKind::NAMES.iter().find(|(_, known)| *known == kind).map_or("Unknown", |(name, _)| name);
+        *self.lock().counts.entry(name).or_default() += 1;
     }
 
     pub(super) fn show<'a>(
         &self,
         state: &'static str,
         deadline: Option<Instant>,
+        is_given: bool,
         events: impl Iterator<Item = (&'a Event, Stance)>,
     ) {
         let one = |(event, stance): (&Event, Stance)| {
@@ -57,12 +61,13 @@ impl Board {
         };
         let events = events.map(one).collect();
         let mut shown = self.lock();
-        (shown.state, shown.deadline, shown.events) = (state, deadline, events);
+        (shown.state, shown.deadline, shown.is_given, shown.events) = (state, deadline, is_given, events);
     }
 
-    /// When what is announced wants all to be delivered; `None`: nothing is drained for.
+    /// When what is announced wants all to be delivered; `None`: nothing is drained for that gives a time.
     pub fn deadline(&self) -> Option<Instant> {
-        self.lock().deadline
+        let shown = self.lock();
+        shown.deadline.filter(|_| shown.is_given)
     }
 
     /// As `logferry status --json` prints it.

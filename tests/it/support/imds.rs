@@ -206,6 +206,11 @@ impl ImdsServer {
         self.service.lock().events.announce(event);
     }
 
+    /// The event of this id is altered: its time, or the VMs that it names.
+    pub fn replace(&self, event: Announced) {
+        self.service.lock().events.replace(event);
+    }
+
     /// The event is over or called off.
     pub fn withdraw(&self, id: &str) {
         self.service.lock().events.withdraw(id);

@@ -57,6 +57,12 @@ impl Events {
         self.events.push(event);
     }
 
+    pub fn replace(&mut self, event: Announced) {
+        self.changes += 1;
+        self.events.retain(|known| known.id != event.id);
+        self.events.push(event);
+    }
+
     pub fn withdraw(&mut self, id: &str) {
         self.changes += 1;
         self.events.retain(|event| event.id != id);
