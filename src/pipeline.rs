@@ -22,7 +22,7 @@ use crate::buffer::storage::Disk;
 use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
 use crate::delivery::{Delivery, DeliveryError, Handle};
 use crate::lifecycle::report::SinkReport;
-use crate::lifecycle::{Report, StateDir, StateError};
+use crate::lifecycle::{Report, StateDir, StateError, identity};
 use crate::manifest::{self, Keeper};
 use crate::record::OriginId;
 use crate::sink::{self, Sink, console};
@@ -59,10 +59,8 @@ const MANIFEST_SHARE_MAX: Duration = Duration::from_secs(2);
 /// Everything that a pipeline is made of.
 #[derive(Debug)]
 pub struct Setup {
-    /// Columns of `[run]` without VMName: that one is settled with the state.
-    pub run_columns: Vec<(String, String)>,
-    /// Name that the configuration gives the VM; `None`: found out.
-    pub vm_name: Option<String>,
+    /// Columns that are the same for every record; settled with the state.
+    pub identity: identity::Wanted,
     pub state_dir: PathBuf,
     pub buffer: buffer::Options,
     pub files: Vec<file::Options>,
@@ -218,26 +216,16 @@ struct Reached {
 struct Gone;
 
 impl Pipeline {
-    /// Opens the state and starts every stage.
+    /// Opens the state, settles what this machine is, and starts every stage. On Azure that waits for IMDS, until `give_up`
+    /// at the latest.
     ///
     /// # Errors
     /// [`Error`]; then nothing runs.
-    pub fn start(setup: Setup) -> Result<Self, Error> {
-        let Setup {
-            run_columns,
-            vm_name,
-            state_dir,
-            buffer,
-            files,
-            docker,
-            stdin,
-            archives,
-            sinks,
-            manifests,
-            announced,
-        } = setup;
-        let state = StateDir::open(&state_dir, vm_name.as_deref(), crate::lifecycle::state_dir::host_name)?;
-        let run = run_columns_with(run_columns, state.vm_name());
+    pub async fn start(setup: Setup, give_up: impl Future<Output = ()>) -> Result<Self, Error> {
+        let Setup { identity, state_dir, buffer, files, docker, stdin, archives, sinks, manifests, announced } = setup;
+        let mut state = StateDir::open(&state_dir)?;
+        let settled = state.settle(&identity, USER_AGENT, give_up).await?;
+        let run = run_columns_with(settled.columns, &settled.vm_name);
         let mut built = Vec::new();
         for options in &sinks {
             let sink = Sink::new(options, USER_AGENT)
@@ -267,7 +255,7 @@ impl Pipeline {
             let stop = stop.clone();
             deliveries.spawn(async move { delivery.run(stop).await.map(|left| (bit, left)) });
         }
-        let live = if state.cloned() {
+        let live = if settled.cloned {
             tracing::warn!("state.dir was copied from another machine: its origins are closed, files are read anew");
             close_origins(&buffer.appender, recovered.origins);
             Vec::new()

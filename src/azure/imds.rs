@@ -10,6 +10,7 @@
 //!   ([`FIRST_EVENTS_TIMEOUT`]), so nothing that cannot wait may wait for it.
 
 mod document;
+pub mod property;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -52,6 +53,23 @@ const EVENTS_OFF_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long the instance document is asked for while IMDS says that it will have it; 410 lasts up to 70 s, as documented.
 /// The last request may begin so late.
 pub const INSTANCE_RETRY_FOR: Duration = Duration::from_secs(80);
+
+/// How long a question is asked again. The last request may begin so late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// While IMDS says that it will have an answer.
+    pub refused: Duration,
+    /// While nothing answers at its address; zero asks once.
+    pub unreachable: Duration,
+}
+
+impl Patience {
+    /// Nothing that cannot be reached is asked again: here it does not exist, or the network is not up yet, which the
+    /// caller knows better.
+    const fn with_refusals(refused: Duration) -> Self {
+        Patience { refused, unreachable: Duration::ZERO }
+    }
+}
 
 /// How long an approval is sent again; it is worth less with every second.
 pub const APPROVE_RETRY_FOR: Duration = Duration::from_secs(10);
@@ -151,7 +169,15 @@ impl Client {
     /// # Errors
     /// IMDS is not reached or not ready, or it is not Azure's.
     pub async fn instance(&self) -> Result<Instance, ImdsError> {
-        let mut again = Again::within(INSTANCE_RETRY_FOR);
+        self.instance_within(Patience::with_refusals(INSTANCE_RETRY_FOR)).await
+    }
+
+    /// The same with other limits.
+    ///
+    /// # Errors
+    /// IMDS is not reached or not ready, or it is not Azure's.
+    pub async fn instance_within(&self, patience: Patience) -> Result<Instance, ImdsError> {
+        let mut again = Again::within(patience);
         loop {
             let asked = async {
                 let answer = self.exchange(self.request(reqwest::Method::GET, INSTANCE)?, REQUEST_TIMEOUT).await?;
@@ -189,7 +215,7 @@ impl Client {
         }
         let requests: Vec<Value> = event_ids.iter().map(|id| json!({"EventId": id})).collect();
         let body = json!({"StartRequests": requests}).to_string();
-        let mut again = Again::within(APPROVE_RETRY_FOR);
+        let mut again = Again::within(Patience::with_refusals(APPROVE_RETRY_FOR));
         loop {
             let asked = async {
                 let request = self.request(reqwest::Method::POST, EVENTS)?;
@@ -268,27 +294,30 @@ impl Client {
     }
 }
 
-/// Asking again, with growing waits, until there is an answer or a refusal that does not pass. A service that cannot be
-/// reached is asked once: here it does not exist, or the network is not up yet, which its caller knows better.
+/// Asking again, with growing waits, until there is an answer, an error that does not pass, or no more patience.
 struct Again {
     begun: Instant,
-    limit: Duration,
+    patience: Patience,
     wait: Duration,
 }
 
 impl Again {
-    fn within(limit: Duration) -> Self {
-        Again { begun: Instant::now(), limit, wait: RETRY_WAIT_FIRST }
+    fn within(patience: Patience) -> Self {
+        Again { begun: Instant::now(), patience, wait: RETRY_WAIT_FIRST }
     }
 
     /// What came of it in the end; `None` after a wait: it is to be asked again.
     async fn after<T>(&mut self, answer: Result<T, ImdsError>) -> Option<Result<T, ImdsError>> {
         let error = match answer {
-            Err(error @ ImdsError::Refused { .. }) if error.may_pass() => error,
+            Err(error) if error.may_pass() => error,
             done => return Some(done),
         };
+        let limit = match &error {
+            ImdsError::Refused { .. } => self.patience.refused,
+            ImdsError::Unreachable { .. } | ImdsError::NotAzure { .. } => self.patience.unreachable,
+        };
         let pause = error.retry_after().map_or(self.wait, |asked| asked.max(self.wait));
-        if self.begun.elapsed().saturating_add(pause) > self.limit {
+        if self.begun.elapsed().saturating_add(pause) > limit {
             return Some(Err(error));
         }
         tokio::time::sleep(pause).await;
@@ -345,9 +374,10 @@ mod tests {
     async fn waits_grow_to_their_bound_and_outlast_the_seventy_seconds_of_an_update() {
         let gone =
             |retry_after| ImdsError::Refused { address: "a".into(), status: 410, reason: "b".into(), retry_after };
-        let story = async |limit: Duration, ask: &dyn Fn(Duration) -> Result<(), ImdsError>| {
+        let refusals = Patience::with_refusals;
+        let story = async |patience: Patience, ask: &dyn Fn(Duration) -> Result<(), ImdsError>| {
             let begun = Instant::now();
-            let mut again = Again::within(limit);
+            let mut again = Again::within(patience);
             let mut times = Vec::new();
             loop {
                 times.push(begun.elapsed().as_secs());
@@ -358,10 +388,32 @@ mod tests {
         };
         let update = |at: Duration| if at < Duration::from_secs(70) { Err(gone(None)) } else { Ok(()) };
         let expected = vec![0, 1, 3, 7, 15, 23, 31, 39, 47, 55, 63, 71];
-        assert_eq!(story(INSTANCE_RETRY_FOR, &update).await, (Ok(()), expected));
-        assert_eq!(story(APPROVE_RETRY_FOR, &|_| Err(gone(None))).await, (Err(gone(None)), vec![0, 1, 3, 7]));
+        assert_eq!(story(refusals(INSTANCE_RETRY_FOR), &update).await, (Ok(()), expected));
+        assert_eq!(story(refusals(APPROVE_RETRY_FOR), &|_| Err(gone(None))).await, (Err(gone(None)), vec![0, 1, 3, 7]));
         let asked_wait = Some(Duration::from_secs(60));
-        let asked = story(INSTANCE_RETRY_FOR, &|_| Err(gone(asked_wait))).await;
+        let asked = story(refusals(INSTANCE_RETRY_FOR), &|_| Err(gone(asked_wait))).await;
         assert_eq!(asked, (Err(gone(asked_wait)), vec![0, 60]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_cannot_be_reached_is_asked_again_only_where_that_is_wanted() {
+        let unreachable = || ImdsError::Unreachable { address: "a".into(), reason: "b".into() };
+        let not_azure = || ImdsError::NotAzure { address: "a".into(), reason: "b".into() };
+        let check = async |error: ImdsError, unreachable: u64, expected_s: u64| {
+            let patience = Patience { refused: INSTANCE_RETRY_FOR, unreachable: Duration::from_secs(unreachable) };
+            let begun = Instant::now();
+            // Each question takes the two seconds of a connection that nobody takes.
+            let mut again = Again::within(patience);
+            let asked: Result<(), _> = loop {
+                tokio::time::sleep(CONNECT_TIMEOUT).await;
+                if let Some(done) = again.after(Err(error.clone())).await {
+                    break done;
+                }
+            };
+            assert_eq!((asked, begun.elapsed()), (Err(error.clone()), Duration::from_secs(expected_s)));
+        };
+        check(unreachable(), 0, 2).await;
+        check(unreachable(), 5, 5).await;
+        check(not_azure(), 5, 2).await;
     }
 }

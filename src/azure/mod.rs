@@ -4,3 +4,4 @@ pub mod credential;
 pub mod imds;
 pub mod moment;
 pub mod scheduled_events;
+pub mod whereabouts;

@@ -17,8 +17,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::azure::imds;
+use crate::azure::{imds, whereabouts};
 use crate::config::{self as configuration, Config, Loaded, Mistakes, Purpose, Source, Variables};
+use crate::lifecycle::identity::Wanted;
 use crate::lifecycle::report::{EXIT_FAILED, EXIT_USAGE};
 use crate::telemetry::log;
 
@@ -148,22 +149,28 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
-/// What a pipeline is built from.
-fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
+/// The columns that are the same for every record, as they are wanted.
+fn identity(config: &Config) -> Wanted {
     let run = &config.run;
     let named = [("RunID", &run.run_id), ("TaskID", &run.task_id), ("Benchmark", &run.benchmark)];
-    let mut run_columns: Vec<(String, String)> = named
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| ((*name).to_owned(), (*value).clone()))
-        .collect();
-    run_columns.extend(run.fields.iter().filter(|(_, value)| !value.is_empty()).cloned());
-    crate::pipeline::Setup {
-        run_columns,
+    let named = named.into_iter().map(|(name, value)| (name.to_owned(), value.clone()));
+    Wanted {
+        columns: named.chain(run.fields.iter().cloned()).filter(|(_, value)| !value.is_empty()).collect(),
         vm_name: match &run.vm_name {
             configuration::VmName::Auto => None,
-            configuration::VmName::Named(name) => Some(name.clone()),
+            configuration::VmName::Given(value) => Some(value.clone()),
         },
+        azure: whereabouts::Options {
+            imds: config.teardown.imds.clone(),
+            certain: config.teardown.scheduled_events == configuration::ScheduledEvents::On,
+        },
+    }
+}
+
+/// What a pipeline is built from.
+fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
+    crate::pipeline::Setup {
+        identity: identity(config),
         state_dir: config.state_dir.clone(),
         buffer: config.buffer.clone(),
         files: config.files.clone(),

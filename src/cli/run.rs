@@ -32,7 +32,9 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
             None => None,
         };
         let setup = Setup { announced: announced(config), ..pipeline_setup(config) };
-        let mut pipeline = Pipeline::start(setup)?;
+        // What was asked of it before it had begun is done once it has: what an earlier process left is to be delivered.
+        let mut early = None;
+        let mut pipeline = Pipeline::start(setup, async { early = Some(signals.stop().await) }).await?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             config = loaded.file,
@@ -48,9 +50,12 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
             .inspect_err(|error| tracing::error!(%error, "no control socket: `drain` and `status` find no daemon"));
         life.send_replace(Life::Running(pipeline.drainer()));
         service::notify("READY=1");
-        let signal = tokio::select! {
-            signal = signals.stop() => signal,
-            error = pipeline.broke_off() => return Err(error.into()),
+        let signal = match early {
+            Some(signal) => signal,
+            None => tokio::select! {
+                signal = signals.stop() => signal,
+                error = pipeline.broke_off() => return Err(error.into()),
+            },
         };
         // What Azure has announced may leave less time.
         let until = pipeline.drainer().announced_deadline();

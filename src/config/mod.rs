@@ -43,6 +43,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::azure::whereabouts;
 use crate::record::Rule;
 use crate::{buffer, sink, source};
 
@@ -147,12 +148,12 @@ pub struct Config {
 /// `[run]`: constant columns; empty ones are left out of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    pub run_id: String,
-    pub task_id: String,
-    pub benchmark: String,
+    pub run_id: whereabouts::Value,
+    pub task_id: whereabouts::Value,
+    pub benchmark: whereabouts::Value,
     pub vm_name: VmName,
     /// The user's own, in the order of the file.
-    pub fields: Vec<(String, String)>,
+    pub fields: Vec<(String, whereabouts::Value)>,
 }
 
 /// Column VMName.
@@ -160,7 +161,7 @@ pub struct Run {
 pub enum VmName {
     /// What the platform says, else the host name.
     Auto,
-    Named(String),
+    Given(whereabouts::Value),
 }
 
 /// `[log]`: logferry's own log.

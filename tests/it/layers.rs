@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("control", &[]),
     ("verify", &["manifest", "sink"]),
     ("telemetry", &[]),
-    ("lifecycle", &["buffer", "record"]),
+    ("lifecycle", &["azure", "buffer", "record"]),
     ("config", &["record", "ingest", "source", "buffer", "sink", "http", "azure"]),
     (
         "pipeline",

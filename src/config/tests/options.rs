@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::azure::credential;
+use crate::azure::imds::property::{Compute, Property};
 use crate::azure::imds::{self, EventKind};
 use crate::ingest::{Multiline, Parser, Zone};
 use crate::sink::console::Format;
@@ -265,6 +266,22 @@ fn switched_off_and_default_are_no_mistakes() {
     assert_eq!(good(&text, &[]).config.http_listen, None);
     let events = [("LOGFERRY__TEARDOWN__EVENTS", "Terminate,Preempt,Redeploy,Reboot"), ("LOGFERRY__HTTP__LISTEN", "")];
     assert_eq!(good(MINIMAL, &events).config.http_listen, None);
+}
+
+#[test]
+fn columns_may_be_what_imds_says_of_the_vm() {
+    let tag = |name: &str| whereabouts::Value::Imds(Property::Tag(name.to_owned()));
+    let text = "[run]\nrun_id = \"${R:-imds:tag/Run ID}\"\ntask_id = \"imds:tag/TaskID\"\nbenchmark = \"an imds:tag/x\"\n\
+                vm_name = \"imds:compute/vmId\"\nfields = { Region = \"imds:compute/location\", Team = \"evals\" }\n";
+    let run = good(&format!("{MINIMAL}{text}"), &[]).config.run;
+    assert_eq!((&run.run_id, &run.task_id), (&tag("Run ID"), &tag("TaskID")));
+    assert_eq!(run.benchmark, whereabouts::Value::Text("an imds:tag/x".to_owned()));
+    assert_eq!(run.vm_name, VmName::Given(whereabouts::Value::Imds(Property::Compute(Compute::VmId))));
+    let region = whereabouts::Value::Imds(Property::Compute(Compute::Location));
+    let team = whereabouts::Value::Text("evals".to_owned());
+    assert_eq!(run.fields, [("Region".to_owned(), region), ("Team".to_owned(), team)]);
+    let run = good(MINIMAL, &[("RUN_ID", "imds:tag/RunID")]).config.run;
+    assert_eq!(run.run_id, tag("RunID"));
 }
 
 #[test]

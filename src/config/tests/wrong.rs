@@ -227,8 +227,6 @@ f.toml:10: sources.file: is one table
 fn stages_that_are_not_built_yet() {
     check(
         r#"
-[run]
-run_id = "imds:tag/run"
 [buffer]
 max_bytes = "4GiB"
 [[sources.file]]
@@ -244,25 +242,22 @@ when = { Level = "DEBUG" }
 "#,
         &[],
         r#"
-f.toml:3: run.run_id: a value that begins with "imds:" is not available yet
-    expected: the value itself, or "${VAR}" to take it from the environment
-
-f.toml:8: sources.file[0].multiline: a table here is not available yet
+f.toml:6: sources.file[0].multiline: a table here is not available yet
     expected: "auto" or "none"
 
-f.toml:9: sources.file[0].parser: "syslog" is not available yet
+f.toml:7: sources.file[0].parser: "syslog" is not available yet
     expected: "auto", or leave it out
 
-f.toml:10: sources.file[0].pattern: is not available yet
+f.toml:8: sources.file[0].pattern: is not available yet
     expected: "", or leave it out
 
-f.toml:12: record.columns: is not available yet
+f.toml:10: record.columns: is not available yet
     expected: nothing: leave it out
 
-f.toml:13: record.drop: is not available yet
+f.toml:11: record.drop: is not available yet
     expected: nothing: leave it out
 
-6 mistakes in f.toml
+5 mistakes in f.toml
 "#,
     );
 }
@@ -303,6 +298,40 @@ f.toml:9: teardown.scheduled_events: "of" is none of the values
 
 5 mistakes in f.toml
 "#,
+    );
+}
+
+#[test]
+fn what_imds_is_asked_for() {
+    let all = "\"imds:tag/NAME\" or one of \"imds:compute/name\", \"imds:compute/vmId\", \"imds:compute/resourceId\", \
+               \"imds:compute/location\", \"imds:compute/resourceGroupName\", \"imds:compute/subscriptionId\", \
+               \"imds:compute/vmScaleSetName\", \"imds:compute/zone\", \"imds:compute/vmSize\", \
+               \"imds:compute/azEnvironment\", \"imds:compute/priority\"";
+    check(
+        &format!(
+            "{MINIMAL}[run]\nrun_id = \"imds:tag/\"\nvm_name = \"imds:compute/Name\"\n\
+             [run.fields]\nA = \"imds:region\"\nB = \"imds:location\"\n"
+        ),
+        &[],
+        &format!(
+            r#"
+f.toml:5: run.run_id: "imds:tag/" names no tag of the VM
+    expected: such as "imds:tag/RunID"
+
+f.toml:6: run.vm_name: "imds:compute/Name" is nothing that is read from IMDS
+    did you mean: "imds:compute/name"
+    expected: {all}
+
+f.toml:8: run.fields.A: "imds:region" is nothing that is read from IMDS
+    expected: {all}
+
+f.toml:9: run.fields.B: "imds:location" is nothing that is read from IMDS
+    did you mean: "imds:compute/location"
+    expected: {all}
+
+4 mistakes in f.toml
+"#
+        ),
     );
 }
 
