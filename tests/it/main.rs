@@ -25,4 +25,5 @@ mod support;
 mod tap;
 mod verify;
 mod verify_azure;
+mod whereabouts;
 mod whole;

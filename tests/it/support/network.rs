@@ -65,6 +65,14 @@ impl Network {
         ["ip", "netns", "exec", &self.name]
     }
 
+    /// The same on a machine whose chassis has the tag of Azure's: the program sees a `/sys/class` with that alone.
+    pub fn starter_on_azure(&self) -> Vec<&str> {
+        // `ip netns exec` has given the program mounts of its own.
+        let script = "mount -t tmpfs none /sys/class && mkdir -p /sys/class/dmi/id && \
+                      echo 7783-7084-3265-9085-8269-3286-77 >/sys/class/dmi/id/chassis_asset_tag && exec \"$@\"";
+        [&self.starter()[..], &["sh", "-c", script, "sh"]].concat()
+    }
+
     /// Does something on a thread in it. A socket stays in the network that it was made in, and a thread begins in
     /// that of the thread that started it.
     ///
