@@ -255,6 +255,9 @@ impl Delivery {
     /// # Errors
     /// [`DeliveryError`]: nothing is lost, the cursor stays where it was.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<u64, DeliveryError> {
+        let sink = Arc::clone(&self.shared.sink);
+        let ready = async move { sink.keep_ready().await };
+        tokio::pin!(ready);
         loop {
             self.make_room().await?;
             let filled = self.fill();
@@ -283,6 +286,7 @@ impl Delivery {
                 () = self.reader.more(), if !full && filled == Filled::Waiting && self.frame.is_none() => {}
                 () = tokio::time::sleep(READ_RETRY), if filled == Filled::Unreadable => {}
                 () = sleep_until(due), if due.is_some() && self.has_request_room() => {}
+                never = &mut ready => match never {},
             }
         }
         self.tasks.shutdown().await;

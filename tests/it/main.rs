@@ -2,6 +2,7 @@
 
 mod azure_credential;
 mod azure_sink;
+mod azure_token;
 mod chaos;
 mod command_line;
 mod control;

@@ -186,16 +186,23 @@ fn azure_monitor_and_each_kind_of_credential() {
     };
     use credential::Options as O;
     let https = "https://x-abcd.westeurope-1.ingest.monitor.azure.com";
-    check(https, "", O::Auto);
-    check("http://127.0.0.1:8080", "credential = { kind = \"auto\" }", O::Auto);
+    check(https, "", O::AUTO);
+    check("http://127.0.0.1:8080", "credential = { kind = \"auto\" }", O::AUTO);
     check("http://[::1]:8080", "credential = { kind = \"azure_cli\" }", O::AzureCli);
     check("http://localhost:8080", "credential = { kind = \"workload_identity\" }", O::WorkloadIdentity);
     check(https, "credential = { kind = \"managed_identity\" }", O::ManagedIdentity { client_id: None });
     let managed = O::ManagedIdentity { client_id: Some("c".into()) };
     check(https, "credential = { kind = \"managed_identity\", client_id = \"c\" }", managed);
-    let secret = O::ClientSecret { tenant_id: "t".into(), client_id: "c".into(), client_secret: Secret::new("s") };
+    let app = || credential::App { tenant_id: "t".into(), client_id: "c".into(), client_secret: Secret::new("s") };
+    let secret = O::ClientSecret(app());
     let keys = "{ kind = \"client_secret\", tenant_id = \"t\", client_id = \"c\", client_secret = \"s\" }";
     check(https, &format!("credential = {keys}"), secret);
+    let auto = |client_id: Option<&str>, secret| O::Auto { client_id: client_id.map(str::to_owned), secret };
+    check(https, &format!("credential = {}", keys.replace("client_secret\", t", "auto\", t")), auto(None, Some(app())));
+    check(https, "credential = { client_id = \"c\" }", auto(Some("c"), None));
+    // What the environment does not set is not there.
+    let unset = "credential = { tenant_id = \"${NONE:-}\", client_id = \"${NONE:-}\", client_secret = \"${NONE:-}\" }";
+    check(https, unset, O::AUTO);
 }
 
 #[test]
