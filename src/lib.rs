@@ -26,7 +26,7 @@
 //! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens, IMDS, what announced events mean.
 //!   [`http`]: what both need of HTTP.
 //! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
-//! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP.
+//! - [`lifecycle`]: state folder, what this machine is, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP.
 //! - [`control`]: the socket by which `drain`, `replay`, `status` and `tap` ask the daemon.
 //! - [`verify`]: a run's manifests against what a sink holds: the proof read back.
 //! - `fuzz`: what must hold of any bytes, for the tests and the fuzz targets in `fuzz/`.

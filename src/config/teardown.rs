@@ -37,7 +37,7 @@ pub struct Teardown {
     pub imds: Url,
 }
 
-/// Whether Azure's announcements are polled, and IMDS is asked at all.
+/// Whether Azure's announcements are polled. What this VM is, IMDS is asked on Azure in any case, at a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduledEvents {
     /// Where the machine is an Azure VM.

@@ -1,5 +1,6 @@
 //! The real binary finds out what this machine is: on Azure from IMDS at its real address, and elsewhere without delay.
 
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -107,9 +108,20 @@ fn an_imds_that_is_being_updated_is_waited_for_before_the_first_record() {
     let server = ImdsServer::start_in(&network, with_tag(compute("vm-7"), "RunID", "42"), None);
     server.outage(Target::Instance, Fault::Status(410, None), Some(Duration::from_secs(2)));
     let mut ferry = ferry(RUN, &network.starter_on_azure());
+    let manager = UnixDatagram::bind(ferry.path("notify")).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit");
+    let address = ferry.path("notify").to_str().expect("UTF-8").to_owned();
+    ferry.set("NOTIFY_SOCKET", &address);
     let (record, _) = deliver(&mut ferry, "first");
     assert_eq!(columns(&record), ["42", "-", "swe-bench", "vm-7", "westeurope", "-"]);
     assert!(server.read(|l| l.answered(Target::Instance, 410)) >= 2);
+    // The service manager is told that it may take longer than it gives a start.
+    let said = [(); 2].map(|()| {
+        let mut bytes = [0; 100];
+        let length = manager.recv(&mut bytes).expect("a message");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    });
+    assert_eq!(said, ["EXTEND_TIMEOUT_USEC=120000000", "READY=1"]);
 }
 
 #[test]
