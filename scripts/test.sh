@@ -49,7 +49,7 @@ scripts() {
   fi
   command -v shellcheck >/dev/null || { echo "no shellcheck here" && return "$SKIPPED"; }
   shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh tests/services/*.sh tests/services/*.bash tests/packaging/run.sh \
-    packaging/deb/build.sh packaging/deb/{postinst,prerm,postrm}
+    packaging/azure/*.sh packaging/deb/build.sh packaging/deb/{postinst,prerm,postrm}
 }
 
 tests() {

@@ -18,18 +18,20 @@
 //! - [`config`]: text to validated options of every stage; no stage imports it.
 //! - [`record`]: values only: columns, ids, time, counters, JSON writing.
 //! - [`source`]: [`source::file`] on a thread of its own, [`source::docker`] as tasks; read once:
-//!   [`source::stdin`], [`source::file::archive`].
+//!   [`source::stdin`], [`source::file::archive`]; what is told to it: [`source::announced`].
 //! - [`ingest`]: lines, groups, parsers, routes, encoding; pure computation, called by a source.
 //! - [`buffer`]: the log; its format stands at the top of the module.
 //! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`]. Dead letters, and
 //!   their replay.
-//! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens. [`http`]: what both need of HTTP.
+//! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens, IMDS, what announced events mean.
+//!   [`http`]: what both need of HTTP.
 //! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
-//! - [`lifecycle`]: state folder, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP.
+//! - [`lifecycle`]: state folder, what this machine is, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP.
 //! - [`control`]: the socket by which `drain`, `replay`, `status` and `tap` ask the daemon.
 //! - [`verify`]: a run's manifests against what a sink holds: the proof read back.
 //! - `fuzz`: what must hold of any bytes, for the tests and the fuzz targets in `fuzz/`.
-//! - [`pipeline`]: builds the stages and owns their queues: the only wiring; a drain and taps while it runs. [`cli`]: one file a command.
+//! - [`pipeline`]: builds the stages and owns their queues: the only wiring; a drain and taps while it runs, and what is
+//!   done about events that Azure announces. [`cli`]: one file a command.
 //!
 //! # Invariants
 //!
@@ -39,6 +41,8 @@
 //! - **Invariant: an origin retires only by the write that holds its manifest record** ([`manifest`]).
 //! - **Invariant: a slow or dead sink never holds another back** ([`delivery`]).
 //! - **Invariant: who watches slows nothing**: a tap reads the log by itself and leaves records out ([`pipeline`]).
+//! - **Invariant: an announced event is approved only for this VM alone, with no selected container running and all
+//!   delivered** ([`azure::scheduled_events`], [`pipeline`]).
 //! - **Invariant: a byte of an origin is taken up once**, known by position, not by time ([`source`]).
 //! - **Invariant: imports point one way along the flow**; `source` and `sink` never meet (`tests/it/layers.rs`).
 

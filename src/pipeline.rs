@@ -1,6 +1,7 @@
 //! The only wiring: opens the state, builds every stage from its options, owns the queues between them, and takes it all
 //! down in order: sources to their target, the buffer to the disk, the sinks to the end of the log.
 
+mod announced;
 mod drain;
 mod inputs;
 mod rates;
@@ -16,21 +17,23 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::azure::imds::Client;
 use crate::buffer::storage::Disk;
 use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
 use crate::delivery::{Delivery, DeliveryError, Handle};
 use crate::lifecycle::report::SinkReport;
-use crate::lifecycle::{Report, StateDir, StateError};
+use crate::lifecycle::{Report, StateDir, StateError, identity};
 use crate::manifest::{self, Keeper};
 use crate::record::OriginId;
 use crate::sink::http::USER_AGENT;
 use crate::sink::{self, Sink, console};
 use crate::source::file::archive;
 use crate::source::{Control, RunColumns, docker, file};
-use crate::{ingest, record};
+use crate::{ingest, record, source};
 
 use inputs::{Ends, Inputs, Stops};
 
+pub use announced::Options as Announced;
 pub use drain::{Drainer, Step, Stop};
 pub use replay::Replays;
 pub use tap::{LAG_MAX_BYTES, QUEUE_MAX_BYTES, TAPS_MAX, Tap, Tapped};
@@ -54,10 +57,8 @@ const MANIFEST_SHARE_MAX: Duration = Duration::from_secs(2);
 /// Everything that a pipeline is made of.
 #[derive(Debug)]
 pub struct Setup {
-    /// Columns of `[run]` without VMName: that one is settled with the state.
-    pub run_columns: Vec<(String, String)>,
-    /// Name that the configuration gives the VM; `None`: found out.
-    pub vm_name: Option<String>,
+    /// Columns that are the same for every record; settled with the state.
+    pub identity: identity::Wanted,
     pub state_dir: PathBuf,
     pub buffer: buffer::Options,
     pub files: Vec<file::Options>,
@@ -69,6 +70,8 @@ pub struct Setup {
     pub sinks: Vec<sink::Options>,
     /// Whether manifests are written: a state folder that goes with the process proves nothing.
     pub manifests: bool,
+    /// What Azure announces is followed like this; `None`: nobody is asked.
+    pub announced: Option<Announced>,
 }
 
 /// Why a pipeline cannot start, or broke off.
@@ -92,6 +95,8 @@ pub enum Error {
     Docker { name: Arc<str>, source: docker::Error },
     #[error("standard input cannot be read: {0}")]
     Stdin(String),
+    #[error("IMDS cannot be asked: {0}")]
+    Imds(crate::http::BuildError),
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
 }
@@ -118,6 +123,19 @@ pub struct Pipeline {
     stopping: watch::Sender<bool>,
     taps: tap::Taps,
     rates: rates::Rates,
+    announced: Option<Following>,
+}
+
+/// What Azure announces is followed for as long as this value lives.
+struct Following {
+    board: Arc<announced::Board>,
+    tasks: [tokio::task::AbortHandle; 2],
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
+    }
 }
 
 /// Writes manifests; the task retires origins while the pipeline runs.
@@ -196,14 +214,16 @@ struct Reached {
 struct Gone;
 
 impl Pipeline {
-    /// Opens the state and starts every stage.
+    /// Opens the state, settles what this machine is, and starts every stage. On Azure that waits for IMDS, until `give_up`
+    /// at the latest.
     ///
     /// # Errors
     /// [`Error`]; then nothing runs.
-    pub fn start(setup: Setup) -> Result<Self, Error> {
-        let Setup { run_columns, vm_name, state_dir, buffer, files, docker, stdin, archives, sinks, manifests } = setup;
-        let state = StateDir::open(&state_dir, vm_name.as_deref(), crate::lifecycle::state_dir::host_name)?;
-        let run = run_columns_with(run_columns, state.vm_name());
+    pub async fn start(setup: Setup, give_up: impl Future<Output = ()>) -> Result<Self, Error> {
+        let Setup { identity, state_dir, buffer, files, docker, stdin, archives, sinks, manifests, announced } = setup;
+        let mut state = StateDir::open(&state_dir)?;
+        let settled = state.settle(&identity, USER_AGENT, give_up).await?;
+        let run = run_columns_with(settled.columns, &settled.vm_name);
         let mut built = Vec::new();
         for options in &sinks {
             let sink = Sink::new(options, USER_AGENT)
@@ -233,7 +253,7 @@ impl Pipeline {
             let stop = stop.clone();
             deliveries.spawn(async move { delivery.run(stop).await.map(|left| (bit, left)) });
         }
-        let live = if state.cloned() {
+        let live = if settled.cloned {
             tracing::warn!("state.dir was copied from another machine: its origins are closed, files are read anew");
             close_origins(&buffer.appender, recovered.origins);
             Vec::new()
@@ -272,6 +292,7 @@ impl Pipeline {
             stopping: watch::Sender::new(false),
             taps,
             rates,
+            announced: None,
         };
         let files = match archives {
             Some(which) => pipeline.inputs.start_archives(archive::Setup {
@@ -285,7 +306,14 @@ impl Pipeline {
             None => Ok(files),
         };
         let files = files.map_err(Error::Files)?;
+        let routes = sinks.iter().map(|sink| sink.when.clone()).collect();
+        let (records_run, appender) = (run.clone(), buffer.appender.clone());
+        let records = source::announced::Setup { run: records_run, routes, appender, live: live.clone() };
         pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
+        // A drain for an event needs the handles on all sources.
+        if let Some(options) = announced {
+            pipeline.follow_announced(options, records)?;
+        }
         Ok(pipeline)
     }
 
@@ -339,6 +367,17 @@ impl Pipeline {
         Ok(())
     }
 
+    fn follow_announced(&mut self, options: Announced, records: source::announced::Setup) -> Result<(), Error> {
+        let client = Arc::new(Client::new(options.imds.clone(), USER_AGENT).map_err(Error::Imds)?);
+        let board = Arc::new(announced::Board::default());
+        let (told, said) = mpsc::channel(announced::TOLD_QUEUE);
+        let setup = announced::Setup { options, client, drainer: self.drainer(), board: Arc::clone(&board), told };
+        let records = tokio::spawn(source::announced::run(records, said)).abort_handle();
+        let follower = tokio::spawn(announced::run(setup)).abort_handle();
+        self.announced = Some(Following { board, tasks: [records, follower] });
+        Ok(())
+    }
+
     /// Resolves when a stage has failed, or ended before it was told to.
     pub async fn broke_off(&mut self) -> Error {
         let mut look = tokio::time::interval(THREAD_LOOK);
@@ -380,6 +419,7 @@ impl Pipeline {
             stopping: self.stopping.subscribe(),
             taps: self.taps.clone(),
             rates: self.rates.clone(),
+            announced: self.announced.as_ref().map(|following| Arc::clone(&following.board)),
         }
     }
 

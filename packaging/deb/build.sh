@@ -52,6 +52,11 @@ install -D -m 0600 "$ROOT/config/logferry.toml" "$TREE/etc/logferry/logferry.tom
 install -D -m 0644 "$ROOT/README.md" "$DOC/README.md"
 install -D -m 0644 "$HERE/copyright" "$DOC/copyright"
 install -D -m 0644 "$HERE/README.Debian" "$DOC/README.Debian"
+# What `logferry setup azure` writes with its defaults, and the sample of a task that ships its own logs.
+install -d "$TREE/usr/share/logferry/azure/queries"
+install -m 0644 "$ROOT"/packaging/azure/*.bicep "$TREE/usr/share/logferry/azure/"
+install -m 0755 "$ROOT"/packaging/azure/*.sh "$TREE/usr/share/logferry/azure/"
+install -m 0644 "$ROOT"/packaging/azure/queries/*.kql "$TREE/usr/share/logferry/azure/queries/"
 install -d "$TREE/usr/share/man/man1" "$TREE/usr/share/lintian/overrides"
 install -m 0644 "$HERE/lintian-overrides" "$TREE/usr/share/lintian/overrides/logferry"
 gzip -9n <"$HERE/logferry.1" >"$TREE/usr/share/man/man1/logferry.1.gz"

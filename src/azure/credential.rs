@@ -6,11 +6,14 @@
 //!   is not retried, so one fetch is one request, and [`TOKEN_TIMEOUT`] bounds the whole fetch;
 //! - its cache has no invalidation, and loses a token that is still valid when a refresh fails: each fetch uses a new
 //!   credential object, and the copy kept here is used until it expires or the service refuses it;
+//! - a token is asked of it when one is needed, which may be when nothing answers any more: [`Credentials::keep`] has one at
+//!   hand from the start;
 //! - it sends IMDS requests through `HTTP_PROXY`: [`Transport`] never does.
 
 mod source;
 mod transport;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,11 +43,31 @@ pub const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
 /// Which identity a sink uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Options {
-    Auto,
-    ManagedIdentity { client_id: Option<String> },
+    /// Workload identity where its variables are set, the client secret where there is one, else the managed identity;
+    /// the CLI last. `client_id`: of several managed identities, this one.
+    Auto {
+        client_id: Option<String>,
+        secret: Option<App>,
+    },
+    ManagedIdentity {
+        client_id: Option<String>,
+    },
     WorkloadIdentity,
-    ClientSecret { tenant_id: String, client_id: String, client_secret: Secret },
+    ClientSecret(App),
     AzureCli,
+}
+
+/// An app registration and its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    pub tenant_id: String,
+    pub client_id: String,
+    pub client_secret: Secret,
+}
+
+impl Options {
+    /// `auto`, with nothing beside it.
+    pub const AUTO: Options = Options::Auto { client_id: None, secret: None };
 }
 
 /// No token could be had. Messages name each identity that was asked and what came of it, never a secret.
@@ -137,6 +160,24 @@ impl Credentials {
         let mut state = self.shared.lock();
         if state.held.as_ref().is_some_and(|held| held.token == *token) {
             state.held = None;
+        }
+    }
+
+    /// Has a token at hand from now on: before it is needed, and a new one before it expires, however quiet the sink is.
+    /// So a VM whose last minutes are also those of its identity service still delivers. Never ends; dropped half-way, it
+    /// is no harm.
+    pub async fn keep(&self) -> Infallible {
+        let mut failed = None;
+        loop {
+            match self.token().await {
+                Ok(_) => failed = None,
+                Err(error) if failed.as_ref() == Some(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "no token for Azure yet");
+                    failed = Some(error);
+                }
+            }
+            tokio::time::sleep(REFRESH_PAUSE).await;
         }
     }
 

@@ -1,3 +1,7 @@
-//! What logferry asks of Azure itself: tokens (and, later, instance metadata and scheduled events).
+//! What logferry asks of Azure itself: tokens, what this VM is, and what is going to happen to it.
 
 pub mod credential;
+pub mod imds;
+pub mod moment;
+pub mod scheduled_events;
+pub mod whereabouts;

@@ -4,12 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{find_source, load, runtime};
-use crate::config::{Config, Purpose};
+use crate::azure::whereabouts::{self, Need, Whereabouts};
+use crate::config::{Config, Purpose, ScheduledEvents};
+use crate::lifecycle::identity::{self, Outcome};
 use crate::lifecycle::report::{EXIT_DELIVERED, EXIT_FAILED};
 use crate::lifecycle::state_dir;
 use crate::sink::Sink;
 use crate::sink::http::USER_AGENT;
 use crate::source::docker;
+
+/// How we name ourselves to servers.
+const USER_AGENT: &str = concat!("logferry/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -45,6 +50,9 @@ fn counted(count: usize, what: &str) -> String {
 
 async fn online(config: &Config) -> bool {
     let mut all_well = say("state.dir", state_folder(&config.state_dir, config.buffer.max_bytes));
+    if let Some(answer) = azure(config).await {
+        all_well &= say("IMDS", answer);
+    }
     for options in &config.docker {
         all_well &= say(&format!("source {}", options.name), docker::probe(options).await);
     }
@@ -57,6 +65,29 @@ async fn online(config: &Config) -> bool {
         all_well &= say(&format!("sink {name}"), answer);
     }
     all_well
+}
+
+/// What IMDS says of this VM, and so the columns of every record; `None` where nothing depends on it.
+async fn azure(config: &Config) -> Option<Result<String, String>> {
+    let wanted = super::identity(config);
+    // Who checks wants an answer now.
+    let found = whereabouts::find(&wanted.azure, Need::Name, USER_AGENT).await;
+    let Outcome { settled, warnings, .. } = identity::settle(&wanted, None, "", &found, &state_dir::host_name());
+    let reason = warnings.join("; ");
+    match found {
+        Whereabouts::Elsewhere if reason.is_empty() => None,
+        Whereabouts::Silent { .. } if reason.is_empty() && config.teardown.scheduled_events == ScheduledEvents::Off => {
+            None
+        }
+        Whereabouts::Silent { reason: why } if reason.is_empty() => Some(Err(why)),
+        Whereabouts::Azure(vm) if reason.is_empty() => {
+            let from_imds = wanted.from_imds();
+            let columns = settled.columns.iter().filter(|(name, _)| from_imds.contains(&name.as_str()));
+            let columns: Vec<String> = columns.map(|(name, value)| format!(", {name} is {value:?}")).collect();
+            Some(Ok(format!("VM {} in {}; VMName is {:?}{}", vm.name, vm.location, settled.vm_name, columns.concat())))
+        }
+        _ => Some(Err(reason)),
+    }
 }
 
 fn say(what: &str, answer: Result<String, String>) -> bool {

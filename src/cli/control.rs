@@ -161,10 +161,32 @@ fn table(status: &Value) -> String {
             let _ = writeln!(out, "  {fault}");
         }
     }
+    announced(&status["scheduled_events"], &mut out);
     for gap in status["gaps"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let _ = writeln!(out, "gap: {gap}");
     }
     out
+}
+
+/// What Azure announces about this VM, for people; nothing where nothing is.
+fn announced(status: &Value, out: &mut String) {
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    for event in status["events"].as_array().into_iter().flatten() {
+        let made_of_it = match event["stance"].as_str() {
+            Some("approved") => "approved",
+            Some("told") => "nothing is done for it",
+            _ if status["state"] == "delivered" => "all is delivered",
+            _ => "draining",
+        };
+        let when = match event["NotBefore"].as_str() {
+            Some("") => ", which has begun".to_owned(),
+            time => format!(" not before {}", time.unwrap_or("?")),
+        };
+        out.push_str(&format!("Azure announces {}{when}: {made_of_it}\n", text(&event["EventType"])));
+    }
+    if let Some(fault) = status["fault"].as_str() {
+        out.push_str(&format!("what Azure announces is not known: {fault}\n"));
+    }
 }
 
 /// Answers requests for as long as the daemon runs.

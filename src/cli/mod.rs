@@ -7,16 +7,19 @@ mod http;
 mod named;
 mod replay;
 mod run;
+mod setup;
 mod ship;
 mod tap;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::azure::{imds, whereabouts};
 use crate::config::{self as configuration, Config, Loaded, Mistakes, Purpose, Source, Variables};
+use crate::lifecycle::identity::Wanted;
 use crate::lifecycle::report::{EXIT_FAILED, EXIT_USAGE};
 use crate::telemetry::log;
 
@@ -32,12 +35,13 @@ Examples:
   logferry drain -c logferry.toml                is all that was written until now delivered?
   logferry replay -c logferry.toml               is what a sink refused taken now?
   logferry verify --run-id 42 --wait 15m         is all of the run in the sink?
+  logferry setup azure --output azure            table, rule, role and notice as Bicep and as a script; queries
 
 Exit codes: 0 everything delivered, 1 failure, 2 command line or configuration,
 3 records left (safe in the buffer), 4 delivered but for dead letters.";
 
 /// Commands of the contract that this version does not have.
-const NOT_YET: &[&str] = &["setup", "try"];
+const NOT_YET: &[&str] = &["try"];
 
 #[derive(Debug, Parser)]
 #[command(name = "logferry", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -72,6 +76,11 @@ enum Command {
     Check(check::Arguments),
     /// Does a sink hold all that the manifests of a run say?
     Verify(verify::Arguments),
+    /// Prints what has to be made where the records go
+    Setup {
+        #[command(subcommand)]
+        command: setup::Command,
+    },
     /// Prints a configuration
     Config {
         #[command(subcommand)]
@@ -97,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Tap(arguments) => tap::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Setup { command } => setup::run(command),
         Command::Config { command } => config::run(command),
     };
     match result {
@@ -139,22 +149,28 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
-/// What a pipeline is built from.
-fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
+/// The columns that are the same for every record, as they are wanted.
+fn identity(config: &Config) -> Wanted {
     let run = &config.run;
     let named = [("RunID", &run.run_id), ("TaskID", &run.task_id), ("Benchmark", &run.benchmark)];
-    let mut run_columns: Vec<(String, String)> = named
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| ((*name).to_owned(), (*value).clone()))
-        .collect();
-    run_columns.extend(run.fields.iter().filter(|(_, value)| !value.is_empty()).cloned());
-    crate::pipeline::Setup {
-        run_columns,
+    let named = named.into_iter().map(|(name, value)| (name.to_owned(), value.clone()));
+    Wanted {
+        columns: named.chain(run.fields.iter().cloned()).filter(|(_, value)| !value.is_empty()).collect(),
         vm_name: match &run.vm_name {
             configuration::VmName::Auto => None,
-            configuration::VmName::Named(name) => Some(name.clone()),
+            configuration::VmName::Given(value) => Some(value.clone()),
         },
+        azure: whereabouts::Options {
+            imds: config.teardown.imds.clone(),
+            certain: config.teardown.scheduled_events == configuration::ScheduledEvents::On,
+        },
+    }
+}
+
+/// What a pipeline is built from.
+fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
+    crate::pipeline::Setup {
+        identity: identity(config),
         state_dir: config.state_dir.clone(),
         buffer: config.buffer.clone(),
         files: config.files.clone(),
@@ -163,7 +179,25 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         archives: None,
         sinks: config.sinks.clone(),
         manifests: true,
+        announced: None,
     }
+}
+
+/// What is asked of Azure about the end of the VM; `None`: nothing, as this is no VM of Azure's or it is switched off.
+fn announced(config: &Config) -> Option<crate::pipeline::Announced> {
+    let teardown = &config.teardown;
+    let is_asked = match teardown.scheduled_events {
+        configuration::ScheduledEvents::Auto => imds::chassis_is_azure(Path::new(imds::CHASSIS_ASSET_TAG_PATH)),
+        configuration::ScheduledEvents::On => true,
+        configuration::ScheduledEvents::Off => false,
+    };
+    is_asked.then(|| crate::pipeline::Announced {
+        imds: teardown.imds.clone(),
+        kinds: teardown.events.clone(),
+        approve: teardown.approve == configuration::Approve::WhenIdle,
+        margin: teardown.margin,
+        deadline: teardown.deadline,
+    })
 }
 
 #[cfg(test)]

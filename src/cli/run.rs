@@ -7,12 +7,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::http::{self, Life};
-use super::{control, find_source, load, pipeline_setup, runtime, start_log};
+use super::{announced, control, find_source, load, pipeline_setup, runtime, start_log};
 use crate::config::Purpose;
 use crate::control::Server;
 use crate::lifecycle::report::EXIT_LEFT;
 use crate::lifecycle::{Signals, service};
-use crate::pipeline::{Pipeline, Stop};
+use crate::pipeline::{Pipeline, Setup, Stop};
 
 /// On a stop, an unterminated last line is taken once it is unchanged for this long.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -31,7 +31,10 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
             Some(address) => Some(http::listen(address, life.subscribe()).await),
             None => None,
         };
-        let mut pipeline = Pipeline::start(pipeline_setup(config))?;
+        let setup = Setup { announced: announced(config), ..pipeline_setup(config) };
+        // What was asked of it before it had begun is done once it has: what an earlier process left is to be delivered.
+        let mut early = None;
+        let mut pipeline = Pipeline::start(setup, async { early = Some(signals.stop().await) }).await?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             config = loaded.file,
@@ -47,11 +50,17 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
             .inspect_err(|error| tracing::error!(%error, "no control socket: `drain` and `status` find no daemon"));
         life.send_replace(Life::Running(pipeline.drainer()));
         service::notify("READY=1");
-        let signal = tokio::select! {
-            signal = signals.stop() => signal,
-            error = pipeline.broke_off() => return Err(error.into()),
+        let signal = match early {
+            Some(signal) => signal,
+            None => tokio::select! {
+                signal = signals.stop() => signal,
+                error = pipeline.broke_off() => return Err(error.into()),
+            },
         };
-        let deadline = config.teardown.deadline;
+        // What Azure has announced may leave less time.
+        let until = pipeline.drainer().announced_deadline();
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let deadline = left.map_or(config.teardown.deadline, |left| left.min(config.teardown.deadline));
         tracing::info!(signal, deadline_s = deadline.as_secs_f64(), "draining; a second signal stops at once");
         life.send_replace(Life::Stopping(pipeline.drainer()));
         service::notify("STOPPING=1");

@@ -105,7 +105,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
 
 async fn ship(setup: Setup, deadline: Duration) -> anyhow::Result<Shipped> {
     let mut signals = Signals::new()?;
-    let pipeline = Pipeline::start(setup)?;
+    let mut early = None;
+    let pipeline = Pipeline::start(setup, async { early = Some(signals.stop().await) }).await?;
     let watched = pipeline.watch();
     let bar = progress_bar();
     let output_is_gone = Cell::new(false);
@@ -123,7 +124,7 @@ async fn ship(setup: Setup, deadline: Duration) -> anyhow::Result<Shipped> {
                         return;
                     }
                 }
-                signal = signals.stop() => {
+                signal = async { match early.take() { Some(signal) => signal, None => signals.stop().await } } => {
                     if until.is_some() {
                         return;
                     }

@@ -12,19 +12,12 @@ enum Later {
     Key { off: &'static [&'static str] },
     /// These values of it.
     Values(&'static [&'static str]),
-    /// Values that begin like this.
-    Prefix(&'static str),
     /// A table as its value.
     Table,
 }
 
 /// Key and what of it has to wait; `*` stands for any one name or entry.
 const LATER: &[(&str, Later)] = &[
-    ("run.run_id", Later::Prefix("imds:")),
-    ("run.task_id", Later::Prefix("imds:")),
-    ("run.benchmark", Later::Prefix("imds:")),
-    ("run.vm_name", Later::Prefix("imds:")),
-    ("run.fields.*", Later::Prefix("imds:")),
     ("sources.file.*.parser", Later::Values(&["logfmt", "syslog", "regex"])),
     ("sources.file.*.pattern", Later::Key { off: &[] }),
     ("sources.file.*.multiline", Later::Table),
@@ -36,10 +29,6 @@ const LATER: &[(&str, Later)] = &[
     ("record.drop", Later::Key { off: &[] }),
     ("record.sample", Later::Key { off: &[] }),
     ("record.metric", Later::Key { off: &[] }),
-    ("teardown.scheduled_events", Later::Values(&["on"])),
-    ("teardown.events", Later::Key { off: &[] }),
-    ("teardown.margin", Later::Key { off: &[] }),
-    ("teardown.imds", Later::Key { off: &[] }),
 ];
 
 /// The values that have to wait of the key with this path, as the user sees it.
@@ -98,11 +87,6 @@ fn refusal(node: &Node, later: Later, default: Option<&Node>) -> Option<(String,
             let text = text.filter(|text| values.contains(text))?;
             let default = default.and_then(words_of)?;
             Some((said(text), format!("{default}, or leave it out")))
-        }
-        Later::Prefix(prefix) => {
-            text.filter(|text| text.starts_with(prefix))?;
-            let what = format!("a value that begins with {} is not available yet", quoted(prefix));
-            Some((what, "the value itself, or \"${VAR}\" to take it from the environment".to_owned()))
         }
         Later::Table => {
             let table = matches!(node.value, Value::Table(_)) || text.is_some_and(|text| text.starts_with('{'));
@@ -187,17 +171,6 @@ mod tests {
         };
         check("buffer = { when_full = \"drop_oldest\" }", &[]);
         check("buffer = { when_full = \"block\" }", &[]);
-        check(
-            "run = { run_id = \"imds:tag/X\", fields = { A = \"imds:x\", B = \"y\" } }",
-            &["run.run_id", "run.fields.A"],
-        );
-        check(
-            "teardown = { margin = \"20s\", scheduled_events = \"on\" }",
-            &["teardown.margin", "teardown.scheduled_events"],
-        );
-        check("teardown = { margin = \"10s\", scheduled_events = \"off\", approve = \"never\" }", &[]);
-        check("teardown.events = [\"Terminate\", \"Preempt\", \"Redeploy\", \"Reboot\"]", &[]);
-        check("teardown.events = [\"Terminate\"]", &["teardown.events"]);
         check("[record]\ncolumns = {}\n", &[]);
         check("[record]\ncolumns = { A = \"a\" }\n[[record.drop]]\nx = 1\n", &["record.columns", "record.drop"]);
         check(

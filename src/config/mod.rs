@@ -29,6 +29,7 @@ mod show;
 mod sinks;
 mod sources;
 mod table;
+mod teardown;
 mod transport;
 mod unknown;
 mod url;
@@ -41,14 +42,15 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::azure::whereabouts;
 use crate::record::Rule;
 use crate::{buffer, sink, source};
 
 pub use environment::{PREFIX, SOURCES_MAX, Variables};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use show::show;
+pub use teardown::{Approve, ScheduledEvents, Teardown};
 
 use mistake::Report;
 use node::{Node, Origin, Value};
@@ -146,12 +148,12 @@ pub struct Config {
 /// `[run]`: constant columns; empty ones are left out of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    pub run_id: String,
-    pub task_id: String,
-    pub benchmark: String,
+    pub run_id: whereabouts::Value,
+    pub task_id: whereabouts::Value,
+    pub benchmark: whereabouts::Value,
     pub vm_name: VmName,
     /// The user's own, in the order of the file.
-    pub fields: Vec<(String, String)>,
+    pub fields: Vec<(String, whereabouts::Value)>,
 }
 
 /// Column VMName.
@@ -159,16 +161,7 @@ pub struct Run {
 pub enum VmName {
     /// What the platform says, else the host name.
     Auto,
-    Named(String),
-}
-
-/// `[teardown]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Teardown {
-    /// Most time that a stop may take.
-    pub deadline: Duration,
-    /// How much of it a stop waits for running containers to end.
-    pub wait_containers: Duration,
+    Given(whereabouts::Value),
 }
 
 /// `[log]`: logferry's own log.
@@ -295,7 +288,7 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
         files,
         docker,
         sinks,
-        teardown: root.table("teardown", sections::teardown),
+        teardown: root.table("teardown", teardown::teardown),
         http_listen: root.table("http", sections::http_listen),
         log: root.table("log", sections::log),
     }

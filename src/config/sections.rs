@@ -1,41 +1,35 @@
-//! The sections that stand once: run, state, buffer, teardown, http, log.
+//! The sections that stand once: run, state, buffer, http, log.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::column;
-use super::table::Table;
-use super::{Log, LogFormat, Run, Teardown, VmName};
+use super::mistake::nearest;
+use super::node::quoted;
+use super::table::{Given, Table};
+use super::{Log, LogFormat, Run, VmName};
+use crate::azure::imds::property::{Compute, PREFIX, PropertyError};
+use crate::azure::whereabouts::{VALUE_MAX_BYTES, Value};
 use crate::buffer;
 
 /// Bounds of `buffer.sync`.
 pub const SYNC_MIN: Duration = Duration::from_millis(1);
 pub const SYNC_MAX: Duration = Duration::from_secs(60);
 
-/// Bounds of `teardown.deadline`.
-pub const DEADLINE_MIN: Duration = Duration::from_millis(1);
-pub const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// Longest `teardown.wait_containers`; 0 does not wait.
-pub const WAIT_CONTAINERS_MAX: Duration = DEADLINE_MAX;
-
 /// Most columns in `[run.fields]`: each stands in every record.
 pub const RUN_FIELDS_MAX: usize = 64;
 
-/// Longest value of a constant column, in bytes: each stands in every record.
-pub const CONSTANT_MAX_BYTES: usize = 1024;
-
 pub fn run(table: Table<'_>) -> Run {
     let vm_name = match table.filled("vm_name") {
-        Some(given) if given.text != "auto" => VmName::Named(checked(given)),
+        Some(given) if given.text != "auto" => VmName::Given(constant(&given)),
         _ => VmName::Auto,
     };
-    let constant = |key| table.filled(key).map(checked).unwrap_or_default();
+    let value = |key| table.filled(key).as_ref().map(constant).unwrap_or_default();
     let run = Run {
-        run_id: constant("run_id"),
-        task_id: constant("task_id"),
-        benchmark: constant("benchmark"),
+        run_id: value("run_id"),
+        task_id: value("task_id"),
+        benchmark: value("benchmark"),
         vm_name,
         fields: fields(&table),
     };
@@ -45,7 +39,7 @@ pub fn run(table: Table<'_>) -> Run {
     run
 }
 
-fn fields(table: &Table<'_>) -> Vec<(String, String)> {
+fn fields(table: &Table<'_>) -> Vec<(String, Value)> {
     let mut fields = Vec::new();
     for (name, given) in table.map("fields", "text in quotes") {
         let mut mistake = |what: &str, near: Option<String>| {
@@ -53,19 +47,34 @@ fn fields(table: &Table<'_>) -> Vec<(String, String)> {
             given.mistake_unseen(&format!("the name {what}"), near, expected);
         };
         if column::check_own(&name, &mut mistake) {
-            fields.push((name, checked(given)));
+            fields.push((name, constant(&given)));
         }
     }
     fields
 }
 
-/// A constant column's value, short enough to stand in every record.
-fn checked(given: super::table::Given<'_>) -> String {
-    if given.text.len() > CONSTANT_MAX_BYTES {
+/// A constant column's value, short enough to stand in every record, or what IMDS is asked for.
+fn constant(given: &Given<'_>) -> Value {
+    if given.text.len() > VALUE_MAX_BYTES {
         let what = format!("has {} bytes", given.text.len());
-        given.mistake_unseen(&what, None, format!("at most {CONSTANT_MAX_BYTES} bytes: it stands in every record"));
+        given.mistake_unseen(&what, None, format!("at most {VALUE_MAX_BYTES} bytes: it stands in every record"));
+        return Value::default();
     }
-    given.text
+    Value::parse(&given.text).unwrap_or_else(|error| {
+        let names = Compute::NAMES.map(|(name, _)| format!("{PREFIX}compute/{name}"));
+        let (near, expected) = match error {
+            PropertyError::NoTag | PropertyError::TagTooLong => (None, format!("such as \"{PREFIX}tag/RunID\"")),
+            PropertyError::Unknown => {
+                let near = nearest(&given.text, names.iter().map(String::as_str)).map(quoted);
+                (
+                    near,
+                    format!("\"{PREFIX}tag/NAME\" or one of {}", names.each_ref().map(|name| quoted(name)).join(", ")),
+                )
+            }
+        };
+        given.mistake(&error.to_string(), near, expected);
+        Value::default()
+    })
 }
 
 pub fn state_dir(table: Table<'_>) -> PathBuf {
@@ -90,15 +99,6 @@ pub fn buffer(table: Table<'_>) -> buffer::Options {
         max_bytes: table.size("max_bytes", buffer::BUFFER_MIN_BYTES..=u64::MAX),
         when_full: when_full.unwrap_or_default(),
         sync: table.duration("sync", SYNC_MIN..=SYNC_MAX),
-    }
-}
-
-pub fn teardown(table: Table<'_>) -> Teardown {
-    table.choice("scheduled_events", &[("auto", ()), ("off", ())]);
-    table.choice("approve", &[("when_idle", ()), ("never", ())]);
-    Teardown {
-        deadline: table.duration("deadline", DEADLINE_MIN..=DEADLINE_MAX),
-        wait_containers: table.duration("wait_containers", Duration::ZERO..=WAIT_CONTAINERS_MAX),
     }
 }
 

@@ -215,6 +215,9 @@ enum Identity {
     Cli,
 }
 
+/// Keys of `credential` besides its kind.
+const APP_KEYS: [&str; 4] = ["tenant_id", "client_id", "client_secret", "client_secret_file"];
+
 fn credential(table: Table<'_>) -> Option<credential::Options> {
     const KINDS: [(&str, Identity); 5] = [
         ("auto", Identity::Auto),
@@ -226,37 +229,47 @@ fn credential(table: Table<'_>) -> Option<credential::Options> {
     let kind = table.choice("kind", &KINDS)?;
     let taken: &[&str] = match kind {
         Identity::Managed => &["client_id"],
-        Identity::ClientSecret => &["tenant_id", "client_id", "client_secret", "client_secret_file"],
-        Identity::Auto | Identity::Workload | Identity::Cli => &[],
+        Identity::ClientSecret | Identity::Auto => &APP_KEYS,
+        Identity::Workload | Identity::Cli => &[],
     };
-    for key in ["tenant_id", "client_id", "client_secret", "client_secret_file"] {
+    for key in APP_KEYS {
         if let Some(given) = table.filled(key).filter(|_| !taken.contains(&key)) {
-            let expected = match kind {
-                Identity::Auto => "kind = \"client_secret\" or \"managed_identity\" beside it",
-                _ => "nothing: leave it out",
-            };
-            given.mistake_unseen("has no meaning for this kind of credential", None, expected);
+            given.mistake_unseen("has no meaning for this kind of credential", None, "nothing: leave it out");
         }
     }
+    let client_id = |table: &Table<'_>| table.filled("client_id").map(|given| given.text);
     Some(match kind {
-        Identity::Auto => credential::Options::Auto,
+        Identity::Auto => {
+            let (secret, tenant_id) = (transport::secret(&table, "client_secret"), table.filled("tenant_id"));
+            match (secret, tenant_id) {
+                (transport::Asked::Absent, None) => {
+                    credential::Options::Auto { client_id: client_id(&table), secret: None }
+                }
+                (transport::Asked::Absent, Some(tenant_id)) => {
+                    tenant_id.mistake_unseen("has no meaning without client_secret", None, "the two, or neither");
+                    return None;
+                }
+                (secret, _) => credential::Options::Auto { client_id: None, secret: Some(app(&table, secret)?) },
+            }
+        }
         Identity::Workload => credential::Options::WorkloadIdentity,
         Identity::Cli => credential::Options::AzureCli,
-        Identity::Managed => {
-            let client_id = table.filled("client_id").map(|given| given.text);
-            credential::Options::ManagedIdentity { client_id }
-        }
+        Identity::Managed => credential::Options::ManagedIdentity { client_id: client_id(&table) },
         Identity::ClientSecret => {
-            let tenant_id = table.required("tenant_id", "the directory (tenant) id of the app registration");
-            let client_id = table.required("client_id", "the application (client) id of the app registration");
-            let secret = transport::secret(&table, "client_secret");
-            if secret == transport::Asked::Absent {
-                table.mistake("client_secret", "is missing", "client_secret, or client_secret_file with a path");
-            }
-            let transport::Asked::Secret(client_secret) = secret else { return None };
-            credential::Options::ClientSecret { tenant_id: tenant_id?.text, client_id: client_id?.text, client_secret }
+            credential::Options::ClientSecret(app(&table, transport::secret(&table, "client_secret"))?)
         }
     })
+}
+
+/// An app registration with its secret; all three parts must be there.
+fn app(table: &Table<'_>, secret: transport::Asked) -> Option<credential::App> {
+    let tenant_id = table.required("tenant_id", "the directory (tenant) id of the app registration");
+    let client_id = table.required("client_id", "the application (client) id of the app registration");
+    if secret == transport::Asked::Absent {
+        table.mistake("client_secret", "is missing", "client_secret, or client_secret_file with a path");
+    }
+    let transport::Asked::Secret(client_secret) = secret else { return None };
+    Some(credential::App { tenant_id: tenant_id?.text, client_id: client_id?.text, client_secret })
 }
 
 fn file(name: &str, table: &Table<'_>, written: &mut Vec<Written>) -> Option<file::Options> {

@@ -1,4 +1,4 @@
-//! URLs of sinks and proxies: http or https with a host, and never with a user, a password or a query.
+//! URLs of sinks, proxies and IMDS: http or https with a host, and never with a user, a password or a query.
 
 use std::net::IpAddr;
 
@@ -37,6 +37,20 @@ pub fn azure(given: &Given<'_>, expected: &str) -> Option<Url> {
     if url.scheme() == "http" && !is_loopback(&url) {
         let near = quoted(&given.text.replacen("http:", "https:", 1));
         given.mistake("would send tokens without encryption", Some(near), "https, or http to a loopback address only");
+        return None;
+    }
+    Some(url)
+}
+
+/// Where IMDS is, or something that stands for it: it is asked for what is not secret, without a token.
+pub fn imds(given: &Given<'_>, expected: &str) -> Option<Url> {
+    let url = plain(given, expected)?;
+    if has_user(&url) {
+        given.mistake_unseen("the URL holds a user or a password", None, "the URL without them");
+        return None;
+    }
+    if !matches!(url.path(), "" | "/") {
+        given.mistake("has a path", None, expected);
         return None;
     }
     Some(url)

@@ -88,7 +88,7 @@ impl Drain {
         }
     }
 
-    fn draining(&self) -> bool {
+    pub(super) fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed) > 0
     }
 }

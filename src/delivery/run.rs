@@ -28,6 +28,11 @@ pub(super) const READ_RETRY: Duration = Duration::from_secs(1);
 /// long, which costs less than a request and a sync for each line.
 const PACE: Duration = Duration::from_millis(10);
 
+/// The same where all VMs of a fleet share a number of requests a minute (12,000 a data collection rule), and the most that
+/// is added to it: each process draws its own, so that a fleet that starts at once does not stay in step.
+const FLEET_PACE: Duration = Duration::from_secs(1);
+const FLEET_PACE_SPREAD: Duration = Duration::from_millis(250);
+
 /// Frames that are read before others get their turn.
 const FRAMES_AT_ONCE: usize = 2;
 
@@ -74,6 +79,8 @@ pub struct Delivery {
     batch_bytes: usize,
     in_flight_max: usize,
     max_age: Duration,
+    /// Least time between two requests that are not full, while nobody waits for a drain.
+    pace: Duration,
     pub(super) progress: watch::Sender<LogPosition>,
     pub(super) frame: Option<Frame>,
     memory: Vec<u8>,
@@ -119,6 +126,15 @@ pub struct Hurry(Arc<Drain>);
 impl Drop for Hurry {
     fn drop(&mut self) {
         self.0.end();
+    }
+}
+
+/// Least time between two requests of this protocol that are not full.
+fn pace(protocol: Protocol) -> Duration {
+    match protocol {
+        // Without random bytes all have the same: that costs the fleet its peace, and no line.
+        Protocol::AzureMonitor => FLEET_PACE + FLEET_PACE_SPREAD * u32::from(getrandom::u32().unwrap_or(0) as u8) / 255,
+        Protocol::Elasticsearch | Protocol::Stream => PACE,
     }
 }
 
@@ -208,6 +224,7 @@ impl Delivery {
             batch_bytes,
             in_flight_max,
             max_age: options.max_age,
+            pace: pace(Protocol::of(&options.kind)),
             progress: watch::Sender::new(at),
             frame: None,
             memory: Vec::new(),
@@ -238,6 +255,9 @@ impl Delivery {
     /// # Errors
     /// [`DeliveryError`]: nothing is lost, the cursor stays where it was.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<u64, DeliveryError> {
+        let sink = Arc::clone(&self.shared.sink);
+        let ready = async move { sink.keep_ready().await };
+        tokio::pin!(ready);
         loop {
             self.make_room().await?;
             let filled = self.fill();
@@ -266,6 +286,7 @@ impl Delivery {
                 () = self.reader.more(), if !full && filled == Filled::Waiting && self.frame.is_none() => {}
                 () = tokio::time::sleep(READ_RETRY), if filled == Filled::Unreadable => {}
                 () = sleep_until(due), if due.is_some() && self.has_request_room() => {}
+                never = &mut ready => match never {},
             }
         }
         self.tasks.shutdown().await;
@@ -395,8 +416,9 @@ impl Delivery {
     /// When a load is sent that does not become full.
     fn due(&self, filling: &Filling) -> Instant {
         let oldest = filling.since + self.max_age;
+        let pace = if self.shared.drain.draining() { PACE } else { self.pace };
         match self.last_sent {
-            Some(sent) if self.nothing_under_way() => oldest.min(sent + PACE),
+            Some(sent) if self.nothing_under_way() => oldest.min(sent + pace),
             None if self.nothing_under_way() => filling.since,
             _ => oldest,
         }

@@ -1,5 +1,6 @@
 //! From start to stop of a process: its state folder, its signals, what it reports, what it tells the service manager.
 
+pub mod identity;
 mod replay;
 pub mod report;
 pub mod service;

@@ -1,11 +1,13 @@
-//! The state folder: one process at a time, and the identity of the machine that it belongs to.
+//! The state folder: one process at a time, and what is kept in it of the machine that it belongs to.
 
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use super::identity::{self, Identity, Settled, Wanted};
+use crate::azure::whereabouts::{self, Need, Whereabouts};
 
 /// Mode of the state folder: records hold what programs log, and that is for nobody else.
 const MODE: u32 = 0o700;
@@ -18,11 +20,17 @@ const ENTRIES: &[&str] = &[
     "cursors",
     "dead-letters",
     "docker",
-    "identity.json",
+    IDENTITY,
     "identity.new",
     "lock",
     "manifests",
 ];
+
+/// The file of the machine's identity.
+const IDENTITY: &str = "identity.json";
+
+/// Longest that a start is to take where columns come from IMDS; over [`Need::patience`] of those.
+const START_MAX: Duration = Duration::from_secs(120);
 
 /// Why a state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,63 +41,71 @@ pub enum StateError {
     Held { dir: PathBuf, holder: String },
 }
 
-/// What is known of the machine; kept so that it is the same for every record of a state folder.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Identity {
-    machine_id: String,
-    vm_name: String,
-}
-
 /// An open state folder; the lock on it lasts as long as this value, and ends with the process however that ends.
 #[derive(Debug)]
 pub struct StateDir {
     dir: PathBuf,
     _lock: File,
-    vm_name: String,
-    cloned: bool,
+    /// What an earlier start left.
+    kept: Option<Identity>,
 }
 
 impl StateDir {
-    /// Makes the folder if need be, locks it, and settles the VM's name: `wanted`, else the one of an earlier start on
-    /// this machine, else what `discover` gives.
+    /// Makes the folder if need be, and locks it.
     ///
     /// # Errors
     /// [`StateError`], which names the process that holds it.
-    pub fn open(dir: &Path, wanted: Option<&str>, discover: impl FnOnce() -> String) -> Result<Self, StateError> {
+    pub fn open(dir: &Path) -> Result<Self, StateError> {
         let io_error = |source: io::Error| StateError::Io { dir: dir.to_owned(), source };
         make_private(dir).map_err(io_error)?;
         let lock = lock(dir)?;
-        let path = dir.join("identity.json");
-        let machine_id = machine_id();
-        let kept: Option<Identity> = match std::fs::read(&path) {
+        let kept = match std::fs::read(dir.join(IDENTITY)) {
             Ok(bytes) => serde_json::from_slice(&bytes).ok(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(io_error(error)),
         };
-        // Without a machine id on either side nothing can be told, and nothing is assumed.
-        let cloned = kept
-            .as_ref()
-            .is_some_and(|kept| !kept.machine_id.is_empty() && !machine_id.is_empty() && kept.machine_id != machine_id);
-        let vm_name = match (wanted, &kept) {
-            (Some(wanted), _) => wanted.to_owned(),
-            (None, Some(kept)) if !cloned && !kept.vm_name.is_empty() => kept.vm_name.clone(),
-            (None, _) => discover(),
-        };
-        let identity = Identity { machine_id, vm_name: vm_name.clone() };
-        if kept.as_ref() != Some(&identity) {
-            write_durably(dir, &path, &serde_json::to_vec(&identity).unwrap_or_default()).map_err(io_error)?;
+        Ok(StateDir { dir: dir.to_owned(), _lock: lock, kept })
+    }
+
+    /// Finds out where this machine is, settles the columns of every record, and keeps what was found out. IMDS is waited
+    /// for as [`Need::patience`] says, and no longer than until `give_up`.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub async fn settle(
+        &mut self,
+        wanted: &Wanted,
+        user_agent: &str,
+        give_up: impl Future<Output = ()>,
+    ) -> Result<Settled, StateError> {
+        let need = wanted.need(self.kept.as_ref(), &machine_id());
+        if need == Need::Columns {
+            // The service manager gives a start 90 s.
+            super::service::notify(&format!("EXTEND_TIMEOUT_USEC={}", START_MAX.as_micros()));
         }
-        Ok(StateDir { dir: dir.to_owned(), _lock: lock, vm_name, cloned })
+        let found = tokio::select! {
+            biased;
+            found = whereabouts::find(&wanted.azure, need, user_agent) => found,
+            () = give_up => Whereabouts::Silent { reason: "a signal came before IMDS had answered".to_owned() },
+        };
+        if let Whereabouts::Azure(vm) = &found {
+            tracing::info!(vm = vm.name, id = vm.vm_id, region = vm.location, "this is a VM of Azure");
+        }
+        self.settle_by(wanted, &found)
     }
 
-    /// Column VMName.
-    pub fn vm_name(&self) -> &str {
-        &self.vm_name
-    }
-
-    /// The folder was copied from another machine: its origins are not ours.
-    pub fn cloned(&self) -> bool {
-        self.cloned
+    fn settle_by(&mut self, wanted: &Wanted, found: &Whereabouts) -> Result<Settled, StateError> {
+        let outcome = identity::settle(wanted, self.kept.as_ref(), &machine_id(), found, &host_name());
+        for warning in &outcome.warnings {
+            tracing::warn!("{warning}");
+        }
+        if self.kept.as_ref() != Some(&outcome.keep) {
+            let bytes = serde_json::to_vec(&outcome.keep).unwrap_or_default();
+            let written = write_durably(&self.dir, &self.dir.join(IDENTITY), &bytes);
+            written.map_err(|source| StateError::Io { dir: self.dir.clone(), source })?;
+            self.kept = Some(outcome.keep);
+        }
+        Ok(outcome.settled)
     }
 
     pub fn path(&self) -> &Path {
@@ -196,15 +212,16 @@ pub fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::azure::imds::Instance;
 
     #[test]
     fn a_second_process_is_refused_and_told_who_holds_the_folder() {
         let dir = tempfile::tempdir().expect("dir");
-        let held = StateDir::open(dir.path(), Some("vm"), String::new).expect("open");
-        let error = StateDir::open(dir.path(), Some("vm"), String::new).expect_err("held");
+        let held = StateDir::open(dir.path()).expect("open");
+        let error = StateDir::open(dir.path()).expect_err("held");
         assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
         drop(held);
-        StateDir::open(dir.path(), Some("vm"), String::new).expect("free again");
+        StateDir::open(dir.path()).expect("free again");
     }
 
     #[test]
@@ -212,39 +229,77 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let mode = |dir: &Path| std::fs::metadata(dir).expect("metadata").mode() & 0o777;
         let made = dir.path().join("a/b");
-        drop(StateDir::open(&made, Some("vm"), String::new).expect("open"));
+        drop(StateDir::open(&made).expect("open"));
         assert_eq!(mode(&made), 0o700);
         let open_it = |extra: Option<&str>| {
             std::fs::set_permissions(&made, Permissions::from_mode(0o755)).expect("mode");
             if let Some(name) = extra {
                 std::fs::write(made.join(name), b"").expect("write");
             }
-            drop(StateDir::open(&made, Some("vm"), String::new).expect("open"));
+            drop(StateDir::open(&made).expect("open"));
             mode(&made)
         };
         assert_eq!(open_it(None), 0o700);
         assert_eq!(open_it(Some("notes.txt")), 0o755);
     }
 
+    fn wanted(vm_name: Option<&str>) -> Wanted {
+        Wanted {
+            columns: Vec::new(),
+            vm_name: vm_name.map(|name| whereabouts::Value::Text(name.to_owned())),
+            azure: whereabouts::Options { imds: crate::azure::imds::address(), certain: false },
+        }
+    }
+
+    /// A start in which IMDS says that the VM has this name and this id.
+    fn start(dir: &Path, vm_name: Option<&str>, name: &str, vm_id: &str) -> Settled {
+        let instance = Instance { name: name.to_owned(), vm_id: vm_id.to_owned(), ..Instance::default() };
+        let mut state = StateDir::open(dir).expect("open");
+        state.settle_by(&wanted(vm_name), &Whereabouts::Azure(Box::new(instance))).expect("settle")
+    }
+
     #[test]
     fn the_vm_name_is_settled_once() {
         let dir = tempfile::tempdir().expect("dir");
-        let name = |wanted: Option<&str>, found: &str| {
-            StateDir::open(dir.path(), wanted, || found.to_owned()).expect("open").vm_name().to_owned()
-        };
+        let name = |wanted: Option<&str>, found: &str| start(dir.path(), wanted, found, "id").vm_name;
         assert_eq!(name(None, "first"), "first");
         assert_eq!(name(None, "second"), "first");
         assert_eq!(name(Some("wanted"), "second"), "wanted");
+        assert_eq!(name(None, "second"), "first");
     }
 
     #[test]
     fn a_folder_of_another_machine_is_known_as_a_copy() {
         let dir = tempfile::tempdir().expect("dir");
-        assert!(!StateDir::open(dir.path(), None, || "a".to_owned()).expect("open").cloned());
-        let other = Identity { machine_id: "other".to_owned(), vm_name: "a".to_owned() };
-        std::fs::write(dir.path().join("identity.json"), serde_json::to_vec(&other).expect("json")).expect("write");
-        let state = StateDir::open(dir.path(), None, || "b".to_owned()).expect("open");
+        assert!(!start(dir.path(), None, "a", "one").cloned);
+        let copied = start(dir.path(), None, "b", "other");
+        assert_eq!((copied.cloned, copied.vm_name.as_str()), (true, "b"));
+        assert!(!start(dir.path(), None, "b", "other").cloned);
+        std::fs::write(dir.path().join(IDENTITY), r#"{"machine_id":"other","vm_name":"a"}"#).expect("write");
+        let mut state = StateDir::open(dir.path()).expect("open");
+        let settled = state.settle_by(&wanted(None), &Whereabouts::Elsewhere).expect("settle");
         let has_id = !machine_id().is_empty();
-        assert_eq!((state.cloned(), state.vm_name()), (has_id, if has_id { "b" } else { "a" }));
+        assert_eq!((settled.cloned, settled.vm_name), (has_id, if has_id { host_name() } else { "a".to_owned() }));
+    }
+
+    #[test]
+    fn an_identity_that_cannot_be_read_is_settled_anew() {
+        let dir = tempfile::tempdir().expect("dir");
+        std::fs::write(dir.path().join(IDENTITY), "{torn").expect("write");
+        assert_eq!(start(dir.path(), None, "a", "one").vm_name, "a");
+        assert_eq!(start(dir.path(), None, "b", "one").vm_name, "a");
+    }
+
+    #[tokio::test]
+    async fn a_signal_ends_the_wait_for_imds() {
+        let dir = tempfile::tempdir().expect("dir");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let mut wanted = wanted(None);
+        wanted.azure = whereabouts::Options { imds: address.parse().expect("a URL"), certain: true };
+        let mut state = StateDir::open(dir.path()).expect("open");
+        let given_up = async { tokio::time::sleep(Duration::from_millis(50)).await };
+        let settled = tokio::time::timeout(Duration::from_secs(2), state.settle(&wanted, "logferry-test", given_up));
+        assert_eq!(settled.await.expect("in time").expect("settle").vm_name, host_name());
     }
 }

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::announced::Board;
 use super::rates::Rates;
 use super::tap::{Tap, Taps};
 use super::{Gone, delivered, file_gap_lines, gap_lines, keep_share, sink_report, sleep_until};
 use crate::buffer::{self, LogPosition, OriginsWatch, Snapshot};
-use crate::delivery::{Handle, Standing};
+use crate::delivery::{Handle, Hurry, Standing};
 use crate::lifecycle::Report;
 use crate::manifest::{self, Keeper};
 use crate::source::{Control, Drained, docker, file};
@@ -58,6 +59,7 @@ pub struct Drainer {
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) taps: Taps,
     pub(super) rates: Rates,
+    pub(super) announced: Option<Arc<Board>>,
 }
 
 /// How far a drain is.
@@ -91,6 +93,11 @@ impl Drainer {
         }
     }
 
+    /// When what Azure announces wants all to be delivered, where that is still to come.
+    pub fn announced_deadline(&self) -> Option<Instant> {
+        self.announced.as_ref()?.deadline().filter(|at| *at > Instant::now())
+    }
+
     /// Resolves when the pipeline is stopping.
     pub async fn stopped(&self) {
         // A sender that is gone means the same.
@@ -100,7 +107,7 @@ impl Drainer {
     async fn drained(&self, stop: Stop, steps: watch::Sender<Step>) -> Result<Report, Gone> {
         let started = Instant::now();
         let mut report = Report::default();
-        let hurried: Vec<_> = self.sinks.iter().map(Handle::hurry).collect();
+        let hurried = self.hurry();
         let taken = tokio::select! {
             biased;
             taken = self.take_up(stop, false) => Some(taken?),
@@ -153,8 +160,7 @@ impl Drainer {
             return;
         }
         let until = Instant::now() + stop.wait_containers;
-        // Reading to the end and delivery need some of the time as well.
-        let until = stop.deadline.map_or(until, |at| until.min(keep_share(at, WAIT_SHARE, WAIT_SHARE_MAX)));
+        let until = stop.deadline.map_or(until, |at| until.min(Self::wait_until(at)));
         tracing::info!(
             containers = running.len(),
             first = running[0],
@@ -171,8 +177,32 @@ impl Drainer {
         }
     }
 
+    /// Resolves when every engine has said which containers it has, and no selected one runs.
+    pub(super) async fn idle(&self) {
+        while !self.is_idle() {
+            for (_, stats) in &self.docker {
+                stats.listed().await;
+                stats.idle().await;
+            }
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.docker.iter().all(|(_, stats)| stats.is_listed()) && self.running().is_empty()
+    }
+
+    /// Until when containers may be waited for: reading to the end and delivery need some of the time as well.
+    pub(super) fn wait_until(deadline: Instant) -> Instant {
+        keep_share(deadline, WAIT_SHARE, WAIT_SHARE_MAX)
+    }
+
+    /// Attempts of every sink that wait are made now, and wait less, until the value is dropped.
+    pub(super) fn hurry(&self) -> Vec<Hurry> {
+        self.sinks.iter().map(Handle::hurry).collect()
+    }
+
     /// Names of the selected containers that run.
-    fn running(&self) -> Vec<String> {
+    pub(super) fn running(&self) -> Vec<String> {
         self.docker.iter().flat_map(|(_, stats)| stats.running()).collect()
     }
 
@@ -348,6 +378,7 @@ impl Drainer {
             },
             "sinks": sinks,
             "gaps": self.gaps(),
+            "scheduled_events": self.announced.as_ref().map(|board| board.status()),
         })
     }
 }

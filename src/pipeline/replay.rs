@@ -44,8 +44,8 @@ impl Replays {
     /// # Errors
     /// [`Error::State`] where another process holds the folder; a sink that cannot be built.
     pub fn alone(setup: &Setup, names: &[String]) -> Result<Self, Error> {
-        let Setup { state_dir, vm_name, sinks, .. } = setup;
-        let state = StateDir::open(state_dir, vm_name.as_deref(), crate::lifecycle::state_dir::host_name)?;
+        let Setup { state_dir, sinks, .. } = setup;
+        let state = StateDir::open(state_dir)?;
         let dir = state.dead_letters();
         let mut replays = Vec::new();
         for options in sinks.iter().filter(|sink| names.is_empty() || names.iter().any(|name| **name == *sink.name)) {

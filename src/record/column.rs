@@ -23,6 +23,14 @@ impl AzureType {
             AzureType::Datetime => "datetime",
         }
     }
+
+    /// The word that the schema of a table uses: the same but for its capitals.
+    pub fn table_word(self) -> &'static str {
+        match self {
+            AzureType::Datetime => "dateTime",
+            other => other.word(),
+        }
+    }
 }
 
 /// Who gives a column its value.
@@ -81,6 +89,9 @@ pub const COLUMNS: &[Column] = &[
 
 /// Longest name of a column that Azure Monitor takes, in characters.
 pub const NAME_MAX: usize = 45;
+
+/// Most columns of a table in Azure Monitor.
+pub const COLUMNS_MAX: usize = 500;
 
 /// Names that Azure Monitor keeps for itself.
 const RESERVED: &[&str] = &["_ResourceId", "id", "_SubscriptionId", "TenantId", "Type", "UniqueId", "Title"];

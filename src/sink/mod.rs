@@ -246,6 +246,15 @@ impl Sink {
         }
     }
 
+    /// Keeps at hand what an attempt needs of others, so that the last one of a VM does not have to wait for them. Never
+    /// ends; may be dropped at any time.
+    pub async fn keep_ready(&self) -> std::convert::Infallible {
+        match self {
+            Sink::AzureMonitor(sink) => sink.keep_ready().await,
+            Sink::Elasticsearch(_) | Sink::File(_) | Sink::Console(_) => std::future::pending().await,
+        }
+    }
+
     /// The next attempt uses new credentials; what is cached was refused.
     pub async fn forget_credentials(&self) {
         if let Sink::AzureMonitor(sink) = self {

@@ -1,6 +1,7 @@
 //! Where lines come from. A source finds origins, reads their bytes, hands them to ingest and appends
 //! the sections to the buffer. It never meets a sink.
 
+pub mod announced;
 pub mod docker;
 pub mod file;
 mod intake;

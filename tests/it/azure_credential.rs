@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use logferry::azure::credential::{
-    AUTHORITY_VARIABLE, Api, Cloud, CredentialError, Credentials, Options, REFRESH_PAUSE, TOKEN_TIMEOUT, Transport,
-    authority_from_environment,
+    AUTHORITY_VARIABLE, Api, App, Cloud, CredentialError, Credentials, Options, REFRESH_PAUSE, TOKEN_TIMEOUT,
+    Transport, authority_from_environment,
 };
 use logferry::sink::http::{self, Secret};
 use tokio::time::Instant;
@@ -36,11 +36,11 @@ fn credentials(server: &AzureServer, options: &Options) -> Credentials {
 }
 
 fn client_secret(settings: &AzureSettings) -> Options {
-    Options::ClientSecret {
+    Options::ClientSecret(App {
         tenant_id: settings.tenant_id.clone(),
         client_id: settings.client_id.clone(),
         client_secret: Secret::new(&settings.client_secret),
-    }
+    })
 }
 
 fn by_secret(settings: AzureSettings) -> (AzureServer, Credentials) {
@@ -174,11 +174,11 @@ async fn each_refusal_is_one_request_and_says_what_answered() {
 async fn a_wrong_secret_is_named_as_such_and_never_shown() {
     let server = AzureServer::start(AzureSettings::default());
     let secret = "wrong~but/secret";
-    let options = Options::ClientSecret {
+    let options = Options::ClientSecret(App {
         tenant_id: server.settings.tenant_id.clone(),
         client_id: server.settings.client_id.clone(),
         client_secret: Secret::new(secret),
-    };
+    });
     let credentials = credentials(&server, &options);
     let error = credentials.token().await.expect_err("wrong secret");
     let all = format!("{error} {error:?} {credentials:?} {options:?}");
@@ -219,7 +219,7 @@ async fn a_user_assigned_identity_is_asked_for_by_its_client_id() {
 #[tokio::test]
 async fn auto_takes_the_managed_identity_and_stays_with_it() {
     let server = AzureServer::start(AzureSettings::default());
-    let credentials = credentials(&server, &Options::Auto);
+    let credentials = credentials(&server, &Options::AUTO);
     assert_eq!(credentials.identity(), "managed identity, Azure CLI");
     let token = credentials.token().await.expect("token");
     assert_eq!(credentials.identity(), "managed identity");
@@ -232,7 +232,7 @@ async fn auto_takes_the_managed_identity_and_stays_with_it() {
 #[tokio::test]
 async fn auto_asks_the_cli_only_where_the_machine_has_no_identity() {
     let server = AzureServer::start(AzureSettings { managed_identity: None, ..AzureSettings::default() });
-    let credentials = credentials(&server, &Options::Auto);
+    let credentials = credentials(&server, &Options::AUTO);
     server.token_fault(Fault::Status(503, None));
     let error = credentials.token().await.expect_err("busy").to_string();
     assert!(error.contains("answered 503") && !error.contains("Azure CLI"), "{error}");
@@ -244,13 +244,84 @@ async fn auto_asks_the_cli_only_where_the_machine_has_no_identity() {
     }
 }
 
+#[tokio::test]
+async fn each_cloud_has_its_own_authority_and_audience() {
+    let check = async |cloud: Cloud, authority: &str, audience: &str| {
+        let server = AzureServer::start(AzureSettings { audience: audience.into(), ..AzureSettings::default() });
+        let url = Url::parse(&server.authority).expect("URL");
+        let credentials = |options: &Options| {
+            let transport = Transport::new(&http_options(), "logferry-test", Some(url.clone())).expect("transport");
+            Credentials::new(options, cloud, Api::LogsIngestion, transport)
+        };
+        let of_app = credentials(&client_secret(&server.settings));
+        server.token_fault(Fault::Status(503, None));
+        let error = of_app.token().await.expect_err("busy").to_string();
+        assert!(error.starts_with(&format!("no token from client secret: {authority} answered 503")), "{error}");
+        of_app.token().await.expect("a token for the audience of its cloud");
+        // IMDS is at the same address in each.
+        credentials(&Options::AUTO).token().await.expect("a token of the machine");
+    };
+    check(Cloud::Public, "login.microsoftonline.com", "https://monitor.azure.com").await;
+    check(Cloud::China, "login.chinacloudapi.cn", "https://monitor.azure.cn").await;
+    check(Cloud::Government, "login.microsoftonline.us", "https://monitor.azure.us").await;
+}
+
+#[tokio::test]
+async fn auto_takes_a_client_secret_that_is_configured_and_no_other_identity_in_its_place() {
+    let server = AzureServer::start(AzureSettings::default());
+    let Options::ClientSecret(app) = client_secret(&server.settings) else { panic!("an app") };
+    let credentials = credentials(&server, &Options::Auto { client_id: None, secret: Some(app) });
+    assert_eq!(credentials.identity(), "client secret, Azure CLI");
+    server.token_fault(Fault::Status(401, None));
+    let error = credentials.token().await.expect_err("refused").to_string();
+    assert!(!error.contains("Azure CLI") && !error.contains("managed identity"), "{error}");
+    credentials.token().await.expect("token");
+    assert_eq!(credentials.identity(), "client secret");
+}
+
+#[tokio::test]
+async fn auto_asks_for_the_managed_identity_that_is_named() {
+    let user_assigned = AzureSettings { managed_identity: Some("client-7".into()), ..AzureSettings::default() };
+    let server = AzureServer::start(user_assigned);
+    credentials(&server, &Options::Auto { client_id: Some("client-7".into()), secret: None })
+        .token()
+        .await
+        .expect("token");
+}
+
+#[tokio::test]
+async fn a_token_is_kept_at_hand_though_nobody_asks_for_it() {
+    let (server, credentials) = by_secret(AzureSettings::default());
+    let credentials = std::sync::Arc::new(credentials);
+    let kept = credentials.clone();
+    let keeping = tokio::spawn(async move { kept.keep().await });
+    server.until("the first token", LIMIT, |l| l.token_requests() == 1).await;
+    credentials.settle().await;
+    // Its last ten minutes begin, and the service is ill for two of them: one request each time, and the token holds.
+    server.token_fault_rule(|_| Some(Fault::Status(500, None)));
+    for failures in 1..=4 {
+        later(if failures == 1 { Duration::from_secs(3_000) } else { REFRESH_PAUSE }).await;
+        server.until("a failed refresh", LIMIT, |l| l.token_answers.get(&500) == Some(&failures)).await;
+        credentials.settle().await;
+    }
+    server.token_fault_rule(|_| None);
+    later(REFRESH_PAUSE).await;
+    server.until("another token", LIMIT, |l| l.token_answers.get(&200) == Some(&2)).await;
+    credentials.settle().await;
+    // The first one would have expired.
+    later(Duration::from_secs(2_900)).await;
+    server.token_fault_rule(|_| Some(Fault::Hang));
+    tokio::time::timeout(Duration::from_secs(5), credentials.token()).await.expect("at once").expect("token");
+    keeping.abort();
+}
+
 /// Run by the next test in a process of its own, with the variables that a pod has.
 #[tokio::test]
 #[ignore = "needs the environment that a_pod_gets_its_token_by_its_token_file gives it"]
 async fn in_a_pod() {
     let authority = authority_from_environment().expect("authority");
     let transport = Transport::new(&http_options(), "logferry-test", authority).expect("transport");
-    let credentials = Credentials::new(&Options::Auto, Cloud::Public, Api::LogsIngestion, transport);
+    let credentials = Credentials::new(&Options::AUTO, Cloud::Public, Api::LogsIngestion, transport);
     assert_eq!(credentials.identity(), "workload identity, Azure CLI");
     credentials.token().await.expect("token");
     assert_eq!(credentials.identity(), "workload identity");

@@ -22,11 +22,11 @@ fn options(server: &AzureServer) -> azure_monitor::Options {
         workspace_id: None,
         table: None,
         query_endpoint: None,
-        credential: credential::Options::ClientSecret {
+        credential: credential::Options::ClientSecret(credential::App {
             tenant_id: settings.tenant_id.clone(),
             client_id: settings.client_id.clone(),
             client_secret: Secret::new(&settings.client_secret),
-        },
+        }),
         http: http::Options {
             timeout: Duration::from_secs(30),
             proxy: None,

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::azure::{AzureServer, AzureSettings};
 use crate::support::engine::Engine;
 use crate::support::fault_proxy::{Fault, FaultProxy};
-use crate::support::ferry::{Ferry, append, until};
+use crate::support::ferry::{Ferry, PATIENCE, append, until};
 use crate::support::search::{assert_each_once, count, documents, messages};
 
 fn everything() -> serde_json::Value {
@@ -238,6 +238,31 @@ async fn azure_gets_everything_and_names_the_poison_record() {
 
 /// The answer is lost after the engine stored, and the data stream rolls over before the retry: ids are then in an older
 /// backing index, where `create` would not find them.
+/// A fleet shares the requests a minute of a data collection rule: a trickle is gathered, and a stop waits for nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trickle_costs_azure_at_most_a_request_a_second() {
+    const LINES: usize = 60;
+    let azure = AzureServer::start(AzureSettings::default());
+    let mut ferry = Ferry::new(&format!("[[sources.file]]\ninclude = [\"{{dir}}/*.log\"]\n{}", azure_sink(&azure)));
+    ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &azure.authority);
+    append(&ferry.path("a.log"), ["line 0".to_owned()]);
+    let running = ferry.run();
+    azure.until("the first line", PATIENCE, |ledger| ledger.answered(204) > 0).await;
+    let begun = Instant::now();
+    for n in 1..LINES {
+        append(&ferry.path("a.log"), [format!("line {n}")]);
+        tokio::time::sleep(Duration::from_millis(70)).await;
+    }
+    let took = begun.elapsed();
+    let requests = azure.read(|ledger| ledger.answered(204));
+    assert!(requests <= 2 + took.as_secs(), "{requests} requests in {took:?}");
+    let ended = running.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let texts: Vec<String> = azure.records().iter().filter_map(|r| Some(r["Message"].as_str()?.to_owned())).collect();
+    let lines: Vec<&String> = texts.iter().filter(|text| text.starts_with("line ")).collect();
+    assert_eq!(lines.len(), LINES, "{texts:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollover_between_a_lost_answer_and_the_retry_doubles_nothing() {
     const LINES: usize = 500;

@@ -5,7 +5,7 @@
 //! there twice shows. `DOCKER_SEED` (1) settles what the containers print and when logferry is killed.
 
 mod bound;
-mod containers;
+pub mod containers;
 mod dockerd;
 mod exits;
 mod kills;

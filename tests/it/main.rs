@@ -2,6 +2,7 @@
 
 mod azure_credential;
 mod azure_sink;
+mod azure_token;
 mod chaos;
 mod command_line;
 mod control;
@@ -14,12 +15,16 @@ mod files;
 mod full_disk;
 mod http;
 mod http_sinks;
+mod imds;
 mod layers;
 mod manifest;
 mod replay;
+mod scheduled_events;
+mod setup_azure;
 mod sink_faults;
 mod support;
 mod tap;
 mod verify;
 mod verify_azure;
+mod whereabouts;
 mod whole;

@@ -15,9 +15,9 @@ use azure_identity::{
     UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 
-use super::Options;
 use super::transport::{Failure, Transport};
-use crate::http::{self, Secret};
+use super::{App, Options};
+use crate::http;
 
 /// Overrides Entra's address in every cloud; https only. Read by azure_identity where we name no cloud.
 const AUTHORITY_HOST: &str = "AZURE_AUTHORITY_HOST";
@@ -89,7 +89,7 @@ impl Cloud {
 pub(super) enum Identity {
     Managed { client_id: Option<String> },
     Workload,
-    ClientSecret { tenant_id: String, client_id: String, client_secret: Secret },
+    ClientSecret(App),
     AzureCli,
 }
 
@@ -109,15 +109,19 @@ pub(super) fn workload_variables_are_set() -> bool {
 /// The identities of `options` in the order in which they are tried.
 pub(super) fn identities(options: &Options, workload_variables: bool) -> Vec<Identity> {
     match options.clone() {
-        Options::Auto => {
-            let machine = if workload_variables { Identity::Workload } else { Identity::Managed { client_id: None } };
-            vec![machine, Identity::AzureCli]
+        Options::Auto { client_id, secret } => {
+            let mut identities = Vec::new();
+            identities.extend(workload_variables.then_some(Identity::Workload));
+            identities.extend(secret.map(Identity::ClientSecret));
+            if identities.is_empty() {
+                identities.push(Identity::Managed { client_id });
+            }
+            identities.push(Identity::AzureCli);
+            identities
         }
         Options::ManagedIdentity { client_id } => vec![Identity::Managed { client_id }],
         Options::WorkloadIdentity => vec![Identity::Workload],
-        Options::ClientSecret { tenant_id, client_id, client_secret } => {
-            vec![Identity::ClientSecret { tenant_id, client_id, client_secret }]
-        }
+        Options::ClientSecret(app) => vec![Identity::ClientSecret(app)],
         Options::AzureCli => vec![Identity::AzureCli],
     }
 }
@@ -127,7 +131,7 @@ impl Identity {
         match self {
             Identity::Managed { .. } => "managed identity",
             Identity::Workload => "workload identity",
-            Identity::ClientSecret { .. } => "client secret",
+            Identity::ClientSecret(_) => "client secret",
             Identity::AzureCli => "Azure CLI",
         }
     }
@@ -158,7 +162,7 @@ impl Identity {
                 ..WorkloadIdentityCredentialOptions::default()
             }))
             .map(|credential| credential as _),
-            Identity::ClientSecret { tenant_id, client_id, client_secret } => ClientSecretCredential::new(
+            Identity::ClientSecret(App { tenant_id, client_id, client_secret }) => ClientSecretCredential::new(
                 tenant_id,
                 client_id.clone(),
                 azure_core::credentials::Secret::new(client_secret.expose().to_owned()),
@@ -197,6 +201,8 @@ impl Identity {
             });
         }
         let next_may_help = match failure {
+            // Somebody has set these two up for this machine: it has them, whatever Entra says of them now.
+            _ if matches!(self, Identity::Workload | Identity::ClientSecret(_)) => false,
             Failure::Unreachable { .. } | Failure::NoToken { .. } => true,
             // Azure answers 404, 410, 429 and 5xx for a while; other clouds answer 404 at the same address in other words.
             Failure::Refused { status: 410 | 429 | 500.., .. } => false,
@@ -226,6 +232,7 @@ impl Executor for CommandLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Secret;
 
     #[test]
     fn the_endpoint_names_the_cloud() {
@@ -240,12 +247,22 @@ mod tests {
         assert_eq!(Cloud::China.audience(Api::LogsQuery), "https://api.loganalytics.azure.cn");
     }
 
+    fn app() -> App {
+        App { tenant_id: "t".into(), client_id: "c".into(), client_secret: Secret::new("s") }
+    }
+
     #[test]
-    fn auto_takes_the_workload_identity_where_there_is_one_and_the_cli_last() {
-        let machine = Identity::Managed { client_id: None };
-        assert_eq!(identities(&Options::Auto, true), [Identity::Workload, Identity::AzureCli]);
-        assert_eq!(identities(&Options::Auto, false), [machine.clone(), Identity::AzureCli]);
-        assert_eq!(identities(&Options::ManagedIdentity { client_id: None }, true), [machine]);
+    fn auto_takes_what_was_set_up_for_this_machine_and_the_cli_last() {
+        let machine = |client_id: Option<&str>| Identity::Managed { client_id: client_id.map(str::to_owned) };
+        let secret = || Identity::ClientSecret(app());
+        let with_secret = Options::Auto { client_id: None, secret: Some(app()) };
+        let with_id = Options::Auto { client_id: Some("id".into()), secret: None };
+        assert_eq!(identities(&Options::AUTO, true), [Identity::Workload, Identity::AzureCli]);
+        assert_eq!(identities(&Options::AUTO, false), [machine(None), Identity::AzureCli]);
+        assert_eq!(identities(&with_secret, false), [secret(), Identity::AzureCli]);
+        assert_eq!(identities(&with_secret, true), [Identity::Workload, secret(), Identity::AzureCli]);
+        assert_eq!(identities(&with_id, false), [machine(Some("id")), Identity::AzureCli]);
+        assert_eq!(identities(&Options::ManagedIdentity { client_id: None }, true), [machine(None)]);
     }
 
     #[test]
@@ -268,6 +285,9 @@ mod tests {
         check(refused(410, false), false);
         check(refused(429, true), false);
         check(refused(503, false), false);
+        for identity in [Identity::Workload, Identity::ClientSecret(app())] {
+            assert!(!identity.miss_of(&refused(401, true)).next_may_help, "{identity:?}");
+        }
     }
 
     #[test]

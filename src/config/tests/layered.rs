@@ -1,8 +1,14 @@
 //! Default, file, environment: which one wins, and what a variable may look like.
 
+use std::time::Duration;
+
 use super::*;
 use crate::sink::Kind;
 use crate::sink::http::{Auth, Secret};
+
+fn given(value: &str) -> whereabouts::Value {
+    whereabouts::Value::Text(value.to_owned())
+}
 
 #[test]
 fn the_file_wins_over_the_default_and_the_environment_over_the_file() {
@@ -43,8 +49,8 @@ fn variables_give_numbers_sizes_lists_and_tables() {
     assert_eq!(headers, [("X-A", "1"), ("X-B", "2")]);
     let rule = sink.when.as_ref().expect("a rule");
     assert!(rule.matches(|_| Some(b"ERROR")) && !rule.matches(|_| Some(b"INFO")));
-    assert_eq!(loaded.config.run.run_id, "42");
-    assert_eq!(loaded.config.run.fields, [("Team".to_owned(), "evals".to_owned())]);
+    assert_eq!(loaded.config.run.run_id, given("42"));
+    assert_eq!(loaded.config.run.fields, [("Team".to_owned(), given("evals"))]);
 }
 
 #[test]
@@ -74,10 +80,10 @@ fn run_columns_come_from_their_usual_variables() {
     let loaded = good(MINIMAL, &[("RUN_ID", "r"), ("TASK_ID", ""), ("BENCHMARK", "swe-bench")]);
     assert!(show(&loaded).contains("run_id = \"r\"  # default \"${RUN_ID:-}\"\n"));
     let run = &loaded.config.run;
-    assert_eq!((run.run_id.as_str(), run.task_id.as_str(), run.benchmark.as_str()), ("r", "", "swe-bench"));
+    assert_eq!((&run.run_id, &run.task_id, &run.benchmark), (&given("r"), &given(""), &given("swe-bench")));
     assert_eq!(run.vm_name, VmName::Auto);
     let loaded = good(&format!("{MINIMAL}[run]\nvm_name = \"vm-${{N:-0}}\"\n"), &[("N", "7")]);
-    assert_eq!(loaded.config.run.vm_name, VmName::Named("vm-7".to_owned()));
+    assert_eq!(loaded.config.run.vm_name, VmName::Given(given("vm-7")));
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! What a right configuration becomes: the options of each stage.
 
+use std::time::Duration;
+
 use super::*;
 use crate::azure::credential;
+use crate::azure::imds::property::{Compute, Property};
+use crate::azure::imds::{self, EventKind};
 use crate::ingest::{Multiline, Parser, Zone};
 use crate::sink::console::Format;
 use crate::sink::http::{Auth, Compression, Secret};
@@ -23,10 +27,16 @@ fn the_shortest_configuration_has_every_default() {
     assert_eq!((ingest.parser, ingest.multiline, ingest.max_line), (Parser::Auto, Multiline::Auto, 1 << 20));
     assert_eq!(ingest.zone, Zone::Utc);
     assert_eq!(*ingest.routes, [None]);
-    assert_eq!(
-        config.teardown,
-        Teardown { deadline: Duration::from_secs(240), wait_containers: Duration::from_secs(30) }
-    );
+    let teardown = Teardown {
+        deadline: Duration::from_secs(240),
+        wait_containers: Duration::from_secs(30),
+        scheduled_events: ScheduledEvents::Auto,
+        events: vec![EventKind::Terminate, EventKind::Preempt, EventKind::Redeploy, EventKind::Reboot],
+        approve: Approve::WhenIdle,
+        margin: Duration::from_secs(10),
+        imds: imds::address(),
+    };
+    assert_eq!(config.teardown, teardown);
     assert_eq!(config.http_listen, "127.0.0.1:9577".parse().ok());
     assert_eq!(config.log, Log { level: "info".into(), format: LogFormat::Text });
     let sink = &config.sinks[0];
@@ -176,16 +186,23 @@ fn azure_monitor_and_each_kind_of_credential() {
     };
     use credential::Options as O;
     let https = "https://x-abcd.westeurope-1.ingest.monitor.azure.com";
-    check(https, "", O::Auto);
-    check("http://127.0.0.1:8080", "credential = { kind = \"auto\" }", O::Auto);
+    check(https, "", O::AUTO);
+    check("http://127.0.0.1:8080", "credential = { kind = \"auto\" }", O::AUTO);
     check("http://[::1]:8080", "credential = { kind = \"azure_cli\" }", O::AzureCli);
     check("http://localhost:8080", "credential = { kind = \"workload_identity\" }", O::WorkloadIdentity);
     check(https, "credential = { kind = \"managed_identity\" }", O::ManagedIdentity { client_id: None });
     let managed = O::ManagedIdentity { client_id: Some("c".into()) };
     check(https, "credential = { kind = \"managed_identity\", client_id = \"c\" }", managed);
-    let secret = O::ClientSecret { tenant_id: "t".into(), client_id: "c".into(), client_secret: Secret::new("s") };
+    let app = || credential::App { tenant_id: "t".into(), client_id: "c".into(), client_secret: Secret::new("s") };
+    let secret = O::ClientSecret(app());
     let keys = "{ kind = \"client_secret\", tenant_id = \"t\", client_id = \"c\", client_secret = \"s\" }";
     check(https, &format!("credential = {keys}"), secret);
+    let auto = |client_id: Option<&str>, secret| O::Auto { client_id: client_id.map(str::to_owned), secret };
+    check(https, &format!("credential = {}", keys.replace("client_secret\", t", "auto\", t")), auto(None, Some(app())));
+    check(https, "credential = { client_id = \"c\" }", auto(Some("c"), None));
+    // What the environment does not set is not there.
+    let unset = "credential = { tenant_id = \"${NONE:-}\", client_id = \"${NONE:-}\", client_secret = \"${NONE:-}\" }";
+    check(https, unset, O::AUTO);
 }
 
 #[test]
@@ -256,6 +273,34 @@ fn switched_off_and_default_are_no_mistakes() {
     assert_eq!(good(&text, &[]).config.http_listen, None);
     let events = [("LOGFERRY__TEARDOWN__EVENTS", "Terminate,Preempt,Redeploy,Reboot"), ("LOGFERRY__HTTP__LISTEN", "")];
     assert_eq!(good(MINIMAL, &events).config.http_listen, None);
+}
+
+#[test]
+fn columns_may_be_what_imds_says_of_the_vm() {
+    let tag = |name: &str| whereabouts::Value::Imds(Property::Tag(name.to_owned()));
+    let text = "[run]\nrun_id = \"${R:-imds:tag/Run ID}\"\ntask_id = \"imds:tag/TaskID\"\nbenchmark = \"an imds:tag/x\"\n\
+                vm_name = \"imds:compute/vmId\"\nfields = { Region = \"imds:compute/location\", Team = \"evals\" }\n";
+    let run = good(&format!("{MINIMAL}{text}"), &[]).config.run;
+    assert_eq!((&run.run_id, &run.task_id), (&tag("Run ID"), &tag("TaskID")));
+    assert_eq!(run.benchmark, whereabouts::Value::Text("an imds:tag/x".to_owned()));
+    assert_eq!(run.vm_name, VmName::Given(whereabouts::Value::Imds(Property::Compute(Compute::VmId))));
+    let region = whereabouts::Value::Imds(Property::Compute(Compute::Location));
+    let team = whereabouts::Value::Text("evals".to_owned());
+    assert_eq!(run.fields, [("Region".to_owned(), region), ("Team".to_owned(), team)]);
+    let run = good(MINIMAL, &[("RUN_ID", "imds:tag/RunID")]).config.run;
+    assert_eq!(run.run_id, tag("RunID"));
+}
+
+#[test]
+fn announced_events_are_polled_as_configured() {
+    let text = "[teardown]\nscheduled_events = \"on\"\nevents = []\napprove = \"never\"\nmargin = \"0s\"\n\
+                imds = \"http://127.0.0.1:8080\"\n";
+    let teardown = good(&format!("{MINIMAL}{text}"), &[]).config.teardown;
+    assert_eq!((teardown.scheduled_events, teardown.approve), (ScheduledEvents::On, Approve::Never));
+    assert_eq!((teardown.events.len(), teardown.margin), (0, Duration::ZERO));
+    assert_eq!(teardown.imds.as_str(), "http://127.0.0.1:8080/");
+    let one = [("LOGFERRY__TEARDOWN__EVENTS", "Preempt")];
+    assert_eq!(good(MINIMAL, &one).config.teardown.events, [EventKind::Preempt]);
 }
 
 #[test]

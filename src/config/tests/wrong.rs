@@ -227,8 +227,6 @@ f.toml:10: sources.file: is one table
 fn stages_that_are_not_built_yet() {
     check(
         r#"
-[run]
-run_id = "imds:tag/run"
 [buffer]
 max_bytes = "4GiB"
 [[sources.file]]
@@ -241,37 +239,25 @@ columns = { TraceID = "t" }
 [[record.drop]]
 when = { Level = "DEBUG" }
 [sinks.console]
-[teardown]
-margin = "20s"
-scheduled_events = "on"
 "#,
         &[],
         r#"
-f.toml:3: run.run_id: a value that begins with "imds:" is not available yet
-    expected: the value itself, or "${VAR}" to take it from the environment
-
-f.toml:8: sources.file[0].multiline: a table here is not available yet
+f.toml:6: sources.file[0].multiline: a table here is not available yet
     expected: "auto" or "none"
 
-f.toml:9: sources.file[0].parser: "syslog" is not available yet
+f.toml:7: sources.file[0].parser: "syslog" is not available yet
     expected: "auto", or leave it out
 
-f.toml:10: sources.file[0].pattern: is not available yet
+f.toml:8: sources.file[0].pattern: is not available yet
     expected: "", or leave it out
 
-f.toml:12: record.columns: is not available yet
+f.toml:10: record.columns: is not available yet
     expected: nothing: leave it out
 
-f.toml:13: record.drop: is not available yet
+f.toml:11: record.drop: is not available yet
     expected: nothing: leave it out
 
-f.toml:17: teardown.margin: is not available yet
-    expected: "10s", or leave it out
-
-f.toml:18: teardown.scheduled_events: "on" is not available yet
-    expected: "auto", or leave it out
-
-8 mistakes in f.toml
+5 mistakes in f.toml
 "#,
     );
 }
@@ -308,9 +294,90 @@ f.toml:8: teardown.deadline: "4 min" has a space before its unit: number and uni
 
 f.toml:9: teardown.scheduled_events: "of" is none of the values
     did you mean: "off"
-    expected: one of "auto", "off"
+    expected: one of "auto", "off", "on"
 
 5 mistakes in f.toml
+"#,
+    );
+}
+
+#[test]
+fn what_imds_is_asked_for() {
+    let all = "\"imds:tag/NAME\" or one of \"imds:compute/name\", \"imds:compute/vmId\", \"imds:compute/resourceId\", \
+               \"imds:compute/location\", \"imds:compute/resourceGroupName\", \"imds:compute/subscriptionId\", \
+               \"imds:compute/vmScaleSetName\", \"imds:compute/zone\", \"imds:compute/vmSize\", \
+               \"imds:compute/azEnvironment\", \"imds:compute/priority\"";
+    check(
+        &format!(
+            "{MINIMAL}[run]\nrun_id = \"imds:tag/\"\nvm_name = \"imds:compute/Name\"\n\
+             [run.fields]\nA = \"imds:region\"\nB = \"imds:location\"\n"
+        ),
+        &[],
+        &format!(
+            r#"
+f.toml:5: run.run_id: "imds:tag/" names no tag of the VM
+    expected: such as "imds:tag/RunID"
+
+f.toml:6: run.vm_name: "imds:compute/Name" is nothing that is read from IMDS
+    did you mean: "imds:compute/name"
+    expected: {all}
+
+f.toml:8: run.fields.A: "imds:region" is nothing that is read from IMDS
+    expected: {all}
+
+f.toml:9: run.fields.B: "imds:location" is nothing that is read from IMDS
+    did you mean: "imds:compute/location"
+    expected: {all}
+
+4 mistakes in f.toml
+"#
+        ),
+    );
+}
+
+#[test]
+fn what_is_said_of_announced_events() {
+    check(
+        &format!(
+            "{MINIMAL}[teardown]\nevents = [\"terminate\", \"Freeze\", \"Reboots\", \"Preempt\", \"Preempt\"]\n\
+             approve = \"always\"\nmargin = \"16m\"\nimds = \"http://me:secret@169.254.169.254\"\n"
+        ),
+        &[],
+        r#"
+f.toml:5: teardown.events[0]: "terminate" is no kind of event
+    did you mean: "Terminate"
+    expected: some of "Reboot", "Redeploy", "Preempt", "Terminate"
+
+f.toml:5: teardown.events[1]: "Freeze" is an event that loses nothing and is never drained for
+    expected: some of "Reboot", "Redeploy", "Preempt", "Terminate"
+
+f.toml:5: teardown.events[2]: "Reboots" is no kind of event
+    did you mean: "Reboot"
+    expected: some of "Reboot", "Redeploy", "Preempt", "Terminate"
+
+f.toml:5: teardown.events[4]: "Preempt" stands there twice
+    expected: each once
+
+f.toml:6: teardown.approve: "always" is none of the values
+    expected: one of "when_idle", "never"
+
+f.toml:7: teardown.margin: "16m" is too long
+    expected: a duration from 0s to 15m, such as "200ms", "10s" or "1h30m"
+
+f.toml:8: teardown.imds: the URL holds a user or a password
+    expected: the URL without them
+
+7 mistakes in f.toml
+"#,
+    );
+    check(
+        MINIMAL,
+        &[("LOGFERRY__TEARDOWN__IMDS", "http://127.0.0.1:80/metadata")],
+        r#"
+environment variable LOGFERRY__TEARDOWN__IMDS: teardown.imds: "http://127.0.0.1:80/metadata" has a path
+    expected: a URL such as "http://169.254.169.254"
+
+1 mistake in the environment
 "#,
     );
 }

@@ -100,7 +100,19 @@ table = "Custom-BenchmarkRuns_CL"
 query_endpoint = "http://api.loganalytics.io"
 [sinks.b]
 type = "azure_monitor"
-credential = { kind = "auto", client_secret = "hunter2" }
+credential = { kind = "azure_cli", client_secret = "hunter2" }
+[sinks.c]
+type = "azure_monitor"
+endpoint = "https://x.ingest.monitor.azure.com"
+dcr_id = "dcr-00000000000000000000000000000000"
+stream = "Custom-C_CL"
+credential = { tenant_id = "t", client_id = "c" }
+[sinks.d]
+type = "azure_monitor"
+endpoint = "https://x.ingest.monitor.azure.com"
+dcr_id = "dcr-00000000000000000000000000000000"
+stream = "Custom-D_CL"
+credential = { kind = "auto", client_secret = "hunter2", client_id = "c" }
 "#,
         &[],
         r#"
@@ -145,9 +157,15 @@ f.toml:12: sinks.b.stream: is missing
     expected: the stream that the data collection rule declares, such as "Custom-BenchmarkRuns_CL"
 
 f.toml:14: sinks.b.credential.client_secret: has no meaning for this kind of credential
-    expected: kind = "client_secret" or "managed_identity" beside it
+    expected: nothing: leave it out
 
-13 mistakes in f.toml
+f.toml:20: sinks.c.credential.tenant_id: has no meaning without client_secret
+    expected: the two, or neither
+
+f.toml:26: sinks.d.credential.tenant_id: is missing
+    expected: the directory (tenant) id of the app registration
+
+15 mistakes in f.toml
 "#,
     );
 }

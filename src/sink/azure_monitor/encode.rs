@@ -56,6 +56,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_sink_fills_is_what_the_table_of_columns_says() {
+        use crate::record::column::{COLUMNS, Filled};
+        let record =
+            RecordView { time: 0, event_id: EventId([0; 16]), seq: 1, run_id: "", constants: b"", members: b"" };
+        let mut body = Vec::new();
+        encode(&record, &mut body);
+        body.pop();
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&body).expect("an object");
+        let expected = COLUMNS.iter().filter(|column| column.filled == Filled::Sink).map(|column| column.name);
+        assert!(object.keys().map(String::as_str).eq(expected), "{:?}", object.keys());
+    }
+
+    #[test]
     fn a_record_is_an_object_and_a_comma_with_or_without_columns() {
         let check = |constants: &str, members: &str, expected: &str| {
             let record = RecordView {

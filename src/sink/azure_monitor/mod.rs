@@ -13,6 +13,7 @@ mod kql;
 mod reader;
 mod workspace;
 
+use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -120,6 +121,11 @@ impl AzureMonitor {
         self.post(body).await
     }
 
+    /// Has a token at hand from now on, before the first record and while there is none. Never ends.
+    pub async fn keep_ready(&self) -> Infallible {
+        self.credentials.keep().await
+    }
+
     /// The token that was refused last is not used again.
     pub async fn forget_credentials(&self) {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -221,7 +227,7 @@ mod tests {
             workspace_id: None,
             table: None,
             query_endpoint: None,
-            credential: credential::Options::Auto,
+            credential: credential::Options::AUTO,
             http: http::Options {
                 timeout: Duration::from_secs(5),
                 proxy: None,

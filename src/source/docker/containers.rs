@@ -246,6 +246,7 @@ impl Containers {
         for (candidate, is_new) in listed {
             self.ensure(candidate, false, is_new);
         }
+        self.shared.stats.set_listed();
         self.end_unlisted(&engine).await
     }
 

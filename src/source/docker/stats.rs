@@ -64,6 +64,8 @@ pub struct Stats {
     pub(super) following: AtomicU64,
     pub(super) read_bytes: AtomicU64,
     pub(super) reconnects: AtomicU64,
+    /// The engine has been asked for all its containers once.
+    listed: watch::Sender<bool>,
     /// Names of the containers that run, by id.
     running: watch::Sender<BTreeMap<String, String>>,
     gaps_total: AtomicU64,
@@ -103,6 +105,21 @@ impl Stats {
             Some(name) => running.insert(id.to_owned(), name.to_owned()).is_none(),
             None => running.remove(id).is_some(),
         });
+    }
+
+    pub(super) fn set_listed(&self) {
+        self.listed.send_if_modified(|listed| !std::mem::replace(listed, true));
+    }
+
+    /// Whether it is known which containers run: an engine that was never reached may have any.
+    pub fn is_listed(&self) -> bool {
+        *self.listed.borrow()
+    }
+
+    /// Resolves when it is known.
+    pub async fn listed(&self) {
+        // The sender is `self`: it cannot be gone.
+        let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
     }
 
     /// Names of the selected containers that run, as was last seen.

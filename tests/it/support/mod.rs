@@ -7,6 +7,8 @@ pub mod engine;
 pub mod fault_proxy;
 pub mod ferry;
 pub mod http1;
+pub mod imds;
+pub mod network;
 pub mod records;
 pub mod search;
 pub mod stub;
