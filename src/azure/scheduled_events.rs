@@ -156,11 +156,15 @@ impl Decider {
     pub fn approvable(&self) -> Vec<String> {
         let waiting = |known: &&Known| {
             let event = &known.event;
-            let alone = event.resources.iter().all(|name| self.is_own(name));
             let waits = event.status == EventStatus::Scheduled && !event.not_before_text.is_empty();
-            known.drains && !known.approved && alone && waits
+            known.drains && !known.approved && waits && self.names_alone(event)
         };
         self.known.iter().filter(waiting).map(|known| known.event.id.clone()).collect()
+    }
+
+    /// Whether this event is still announced, and names this VM and no other.
+    pub fn is_alone(&self, event_id: &str) -> bool {
+        self.known.iter().any(|known| known.event.id == event_id && self.names_alone(&known.event))
     }
 
     /// The approval of these events was taken.
@@ -173,6 +177,10 @@ impl Decider {
     fn is_own(&self, name: &str) -> bool {
         // Azure does not tell upper from lower case in names of resources.
         self.options.names.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    fn names_alone(&self, event: &Event) -> bool {
+        event.resources.iter().all(|name| self.is_own(name))
     }
 
     fn concerns(&self, event: &Event) -> bool {

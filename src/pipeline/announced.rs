@@ -7,20 +7,20 @@
 //!   announced: a VM that still lives can still deliver.
 
 mod board;
+mod drain;
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
 use url::Url;
 
-use super::drain::{Drainer, Step, Stop};
+use super::drain::Drainer;
 use crate::azure::imds::{Client, Event, EventKind, ImdsError, ScheduledEvents};
 use crate::azure::moment::Moment;
 use crate::azure::scheduled_events::{self, Change, Decider, Stance, State, What};
-use crate::lifecycle::report::{EXIT_DEAD_LETTERS, EXIT_LEFT};
 use crate::source::announced::{Said, Told, What as Became};
 pub(super) use board::Board;
 
@@ -39,27 +39,17 @@ const NAMES_PAUSE_FIRST: Duration = Duration::from_secs(1);
 const NAMES_PAUSE_MAX: Duration = Duration::from_secs(30);
 const NAMES_PAUSE_NOT_AZURE: Duration = Duration::from_secs(60);
 
-/// In a drain, an unterminated last line is taken once it is unchanged for this long.
-const SETTLE: Duration = Duration::from_secs(1);
-
 /// A drain is given this long even where its time has passed: it may be enough, and the VM may live longer than announced.
 const LEAST: Duration = Duration::from_secs(3);
 
 /// A drain is not begun anew for a deadline that is earlier by less than this.
 const DEADLINE_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// Pauses before a drain that was not whole is tried again: the first, doubled up to the longest. Each writes a manifest.
-const AGAIN_PAUSE_FIRST: Duration = Duration::from_secs(1);
-const AGAIN_PAUSE_MAX: Duration = Duration::from_secs(30);
-
 /// Pause before an approval that was not taken is sent again.
 const APPROVE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Messages to the source of records; further ones are dropped, and said in the log.
 pub(super) const TOLD_QUEUE: usize = 256;
-
-/// Longest that a drain waits for the records of what it is for: the buffer may be full.
-const SETTLE_MAX: Duration = Duration::from_secs(2);
 
 /// What is asked of Azure, and what is done about its answers.
 #[derive(Clone, Debug)]
@@ -93,9 +83,17 @@ pub(super) async fn run(setup: Setup) {
         let names = names(&setup.client, &setup.board).await;
         let (kinds, margin) = (setup.options.kinds.clone(), setup.options.margin);
         let decider = Decider::new(scheduled_events::Options { names, kinds, margin });
-        Follower { setup, decider, known: Vec::new(), work: None, drain: None, fault: None, unreadable: Vec::new() }
-            .follow()
-            .await;
+        let follower = Follower {
+            setup,
+            decider,
+            known: Vec::new(),
+            work: None,
+            approving: Vec::new(),
+            drain: None,
+            fault: None,
+            unreadable: Vec::new(),
+        };
+        follower.follow().await;
     };
     tokio::select! {
         biased;
@@ -142,7 +140,7 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// How it ended.
 enum Done {
-    /// All is delivered, and no selected container runs.
+    /// All is delivered, and no selected container ran then.
     Delivered,
     /// The approval of these events was taken, or not.
     Approved(Vec<String>, Result<(), ImdsError>),
@@ -150,7 +148,8 @@ enum Done {
     NotIdle,
 }
 
-type Polled = Pin<Box<dyn Future<Output = Result<ScheduledEvents, ImdsError>> + Send>>;
+/// A poll; gives when it began, too.
+type Polled = Pin<Box<dyn Future<Output = (Instant, Result<ScheduledEvents, ImdsError>)> + Send>>;
 
 /// An event that was announced, for what is said of it later.
 struct Since {
@@ -170,6 +169,8 @@ struct Follower {
     decider: Decider,
     known: Vec<Since>,
     work: Option<Work>,
+    /// The events whose approval that is; empty: it is a drain, or a pause.
+    approving: Vec<String>,
     drain: Option<Drain>,
     /// Polls fail since.
     fault: Option<Instant>,
@@ -183,9 +184,8 @@ impl Follower {
         // One poll goes on whatever else happens: the first one may take two minutes.
         let mut polled = self.poll(Instant::now());
         loop {
-            let begun = Instant::now();
             tokio::select! {
-                answer = &mut polled => {
+                (begun, answer) = &mut polled => {
                     let next = match answer {
                         Ok(document) => {
                             pause = POLL;
@@ -211,7 +211,7 @@ impl Follower {
         let client = Arc::clone(&self.setup.client);
         Box::pin(async move {
             sleep_until(at).await;
-            client.scheduled_events().await
+            (Instant::now(), client.scheduled_events().await)
         })
     }
 
@@ -242,27 +242,35 @@ impl Follower {
 
     /// Begins, keeps or ends the drain, as the announced events want it.
     fn follow_state(&mut self, now: Moment) {
+        if self.approving.iter().any(|id| !self.decider.is_alone(id)) {
+            // An approval that is still sent again would hold for another VM by now, or for nothing.
+            self.approving.clear();
+            self.work = None;
+        }
         let State::Draining { deadline } = self.decider.state() else {
             if self.drain.take().is_some() {
-                // What was approved has no work under way any more; what is left was for events that are over.
                 let broken_off = self.work.take().is_some();
                 tracing::info!(broken_off, "nothing is drained for any more; reading and delivery go on");
             }
             return;
         };
         let ids: Vec<String> = drained(&self.decider).map(|event| event.id.clone()).collect();
-        let known = self.drain.as_ref();
-        let at = match deadline {
-            Some(deadline) => Instant::now() + deadline.saturating_sub(now.boot),
+        let known = self.drain.as_ref().filter(|drain| ids.iter().all(|id| drain.ids.contains(id)));
+        let at = match (deadline, known) {
+            (Some(deadline), _) => Instant::now() + deadline.saturating_sub(now.boot),
             // It begins with the first event that gives no time.
-            None => known.map_or_else(|| Instant::now() + self.setup.options.deadline, |drain| drain.deadline),
+            (None, Some(drain)) => drain.deadline,
+            (None, None) => Instant::now() + self.setup.options.deadline,
         };
         let at = at.max(Instant::now() + LEAST);
-        let is_new = known.is_none_or(|drain| ids.iter().any(|id| !drain.ids.contains(id)));
-        let is_earlier = self.work.is_some() && known.is_some_and(|drain| at + DEADLINE_TOLERANCE < drain.deadline);
-        // It named another VM too, and does not any more.
-        let waits = self.work.is_none() && self.setup.options.approve && !self.decider.approvable().is_empty();
-        if is_new || is_earlier || waits {
+        let wants = match known {
+            None => true,
+            // It is under way. What is approved right now may be seen to have begun before the answer is.
+            Some(drain) if self.work.is_some() => self.approving.is_empty() && at + DEADLINE_TOLERANCE < drain.deadline,
+            // It named another VM too, and does not any more.
+            Some(_) => self.setup.options.approve && !self.decider.approvable().is_empty(),
+        };
+        if wants {
             tracing::warn!(
                 events = ids.join(" "),
                 deadline_s = at.saturating_duration_since(Instant::now()).as_secs_f64(),
@@ -274,16 +282,18 @@ impl Follower {
 
     fn begin(&mut self, ids: Vec<String>, deadline: Instant) {
         self.drain = Some(Drain { ids, deadline });
+        self.approving.clear();
         let (drainer, told) = (self.setup.drainer.clone(), self.setup.told.clone());
         self.work = Some(Box::pin(async move {
-            settle(&told).await;
-            drain(&drainer, deadline).await;
+            drain::settle(&told).await;
+            drain::drain(&drainer, deadline).await;
             Done::Delivered
         }));
     }
 
     fn on_done(&mut self, done: Done) {
         self.work = None;
+        self.approving.clear();
         match done {
             Done::Delivered => {
                 let ids = self.decider.approvable();
@@ -296,7 +306,7 @@ impl Follower {
                     tracing::info!(why, "all is delivered for what Azure announces; nothing is approved");
                     return;
                 }
-                self.approve(ids, Duration::ZERO);
+                self.approve(ids);
             }
             Done::Approved(ids, Ok(())) => {
                 self.decider.approved(&ids);
@@ -304,10 +314,10 @@ impl Follower {
             }
             Done::Approved(_, Err(error)) => {
                 tracing::warn!(%error, "the event is not approved; this is tried again until it begins");
-                let ids = self.decider.approvable();
-                if !ids.is_empty() {
-                    self.approve(ids, APPROVE_PAUSE);
-                }
+                self.work = Some(Box::pin(async {
+                    sleep(APPROVE_PAUSE).await;
+                    Done::Delivered
+                }));
             }
             Done::NotIdle => {
                 tracing::info!("a container was started before the event could be approved: draining goes on");
@@ -318,15 +328,15 @@ impl Follower {
         }
     }
 
-    fn approve(&mut self, ids: Vec<String>, pause: Duration) {
+    fn approve(&mut self, ids: Vec<String>) {
+        self.approving.clone_from(&ids);
         let (client, drainer) = (Arc::clone(&self.setup.client), self.setup.drainer.clone());
         self.work = Some(Box::pin(async move {
-            sleep(pause).await;
-            if !drainer.is_idle() {
-                return Done::NotIdle;
+            tokio::select! {
+                biased;
+                () = drain::busy(&drainer) => Done::NotIdle,
+                approved = client.approve(&ids) => Done::Approved(ids, approved),
             }
-            let approved = client.approve(&ids).await;
-            Done::Approved(ids, approved)
         }));
     }
 
@@ -411,76 +421,5 @@ async fn finished(work: &mut Option<Work>) -> Done {
     match work {
         Some(work) => work.await,
         None => std::future::pending().await,
-    }
-}
-
-/// Waits until the records of what was said are on their way, so that they come before the target of a drain.
-async fn settle(told: &mpsc::Sender<Told>) {
-    let (done, settled) = oneshot::channel();
-    let asked = async {
-        if told.send(Told::Settle(done)).await.is_ok() {
-            // A source that has ended settles nothing any more.
-            let _ = settled.await;
-        }
-    };
-    if timeout(SETTLE_MAX, asked).await.is_err() {
-        tracing::debug!("the buffer is full: records of announced events come later");
-    }
-}
-
-/// Resolves when no selected container runs and all up to then is delivered, with the manifest of that. Where that is not
-/// so in time, a manifest is written before the deadline, and it goes on without one.
-async fn drain(drainer: &Drainer, deadline: Instant) {
-    let _hurried = drainer.hurry();
-    let mut deadline = Some(deadline);
-    let mut pause = AGAIN_PAUSE_FIRST;
-    loop {
-        wait_for_containers(drainer, deadline).await;
-        let stop = Stop { settle: SETTLE, deadline, wait_containers: Duration::ZERO };
-        let steps = watch::Sender::new(Step::Reading);
-        let report = match drainer.drain(stop, steps).await {
-            Ok(report) => report,
-            Err(reason) => {
-                tracing::debug!(reason, "the drain is not ended");
-                return std::future::pending().await;
-            }
-        };
-        let is_whole = report.exit_code() != EXIT_LEFT;
-        if report.exit_code() == EXIT_DEAD_LETTERS {
-            tracing::warn!("dead letters are on the disk of this VM only: `logferry replay` sends them again");
-        }
-        for manifest in &report.manifests {
-            tracing::info!(manifest, took_s = report.took.as_secs_f64(), "drained");
-        }
-        if is_whole && drainer.is_idle() {
-            return;
-        }
-        if !is_whole {
-            tracing::warn!("not everything is delivered in time for what Azure announces; delivery goes on");
-        }
-        deadline = None;
-        sleep(pause).await;
-        pause = (pause * 2).min(AGAIN_PAUSE_MAX);
-    }
-}
-
-/// Waits until no selected container runs, for as long as the deadline allows.
-async fn wait_for_containers(drainer: &Drainer, deadline: Option<Instant>) {
-    if drainer.is_idle() {
-        return;
-    }
-    let running = drainer.running();
-    tracing::info!(
-        containers = running.len(),
-        first = running.first(),
-        "waiting for running containers to end, or for an engine to say which run"
-    );
-    match deadline {
-        None => drainer.idle().await,
-        Some(deadline) => {
-            if timeout_at(Drainer::wait_until(deadline), drainer.idle()).await.is_err() {
-                tracing::warn!(containers = drainer.running().len(), "containers still run: they are read up to now");
-            }
-        }
     }
 }

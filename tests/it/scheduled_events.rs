@@ -4,8 +4,10 @@
 mod containers;
 mod network;
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
+use logferry::azure::imds;
 use serde_json::{Value, json};
 
 use crate::delivery::azure_sink;
@@ -251,6 +253,24 @@ async fn an_approval_that_is_not_taken_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_was_not_taken_is_not_sent_again_for_an_event_that_names_another_vm_by_now() {
+    let mut story = Story::begin("").await;
+    story.server.outage(Target::Approval, Fault::Status(503, None), None);
+    story.server.announce(Announced::new("A", "Terminate", &["vm-7"], NOTICE));
+    story.server.until("an attempt", LIMIT, |l| l.answered(Target::Approval, 503) > 0).await;
+    story.server.replace(Announced::new("A", "Terminate", &["vm-7", "vm-9"], NOTICE));
+    story.until_state("delivered").await;
+    story.server.recover();
+    let attempts = story.server.read(|l| l.asked(Target::Approval));
+    // Longer than the pause between attempts.
+    for _ in 0..3 {
+        story.some_polls_later().await;
+    }
+    assert_eq!((story.approvals().len(), story.server.read(|l| l.asked(Target::Approval))), (0, attempts));
+    assert_eq!(story.running.stop().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_outlasts_a_restart_is_recorded_once() {
     let Story { server, mut ferry, running } = Story::begin("").await;
     server.announce(Announced::new("A", "Terminate", &["vm-7", "vm-9"], NOTICE));
@@ -283,9 +303,64 @@ async fn an_imds_that_is_slow_or_ill_delays_neither_records_nor_a_stop() {
     until("records", async || (ferry.records("out.ndjson").len() == 100).then_some(())).await;
     assert_eq!(server.read(|l| l.asked(Target::Events)), 0, "it does not know its name yet");
     server.until("the first question", LIMIT, |l| l.asked(Target::Events) == 1).await;
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     assert_eq!(running.stop().code, Some(0));
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announced_events_are_polled_once_a_second() {
+    let story = Story::begin("").await;
+    let (began, before) = (story.server.elapsed(), story.server.read(|l| l.asked(Target::Events)));
+    story.server.until("polls", LIMIT, |l| l.asked(Target::Events) == before + 6).await;
+    let took = (story.server.elapsed() - began).as_secs_f64();
+    assert!((4.9..9.0).contains(&took), "6 polls in {took:.1} s");
+    assert_eq!(story.server.read(|l| l.asked(Target::Instance)), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imds_is_not_asked_where_it_is_switched_off_or_the_machine_is_not_of_azure() {
+    let is_azure = imds::chassis_is_azure(Path::new(imds::CHASSIS_ASSET_TAG_PATH));
+    for mode in ["off", "auto"].into_iter().filter(|mode| *mode == "off" || !is_azure) {
+        let server = ImdsServer::start(compute("vm-7"));
+        let teardown = teardown(&server, "").replace("\"on\"", &format!("{mode:?}"));
+        let mut ferry = Ferry::new(&format!("{RUN}{FILES}{FILE_SINK}{teardown}"));
+        append(&ferry.path("a.log"), ["line".to_owned()]);
+        let running = ferry.run();
+        until("the record", async || (!ferry.records("out.ndjson").is_empty()).then_some(())).await;
+        assert_eq!(events_status(&mut ferry), Value::Null, "{mode}");
+        assert_eq!(running.stop().code, Some(0));
+        assert_eq!(server.read(|l| l.requests.len()), 0, "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_is_away_until_after_the_deadline_still_gets_all_and_the_event_is_approved_then() {
+    let server = ImdsServer::start(compute("vm-7"));
+    let azure = AzureServer::start(AzureSettings::default());
+    azure.fault_rule(|_| Some(SinkFault::Status(503, None)));
+    let more = teardown(&server, "margin = \"50s\"\n");
+    let mut ferry = Ferry::new(&format!("{RUN}{FILES}{}{more}", azure_sink(&azure)));
+    ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &azure.authority);
+    append(&ferry.path("a.log"), (0..100).map(|n| format!("line {n}")));
+    let running = ferry.run();
+    server.until("polls", LIMIT, |l| l.answered(Target::Events, 200) > 0).await;
+    let announced = Instant::now();
+    server.announce(Announced::new("A", "Terminate", &["vm-7"], Duration::from_secs(60)));
+    let manifest = async || {
+        let text = std::fs::read_to_string(ferry.path("state/manifests/42.json")).ok()?;
+        serde_json::from_str::<Value>(&text).ok()
+    };
+    let first = until("a manifest", manifest).await;
+    // Nine to ten seconds, as NotBefore has whole ones; a poll and a little come on top.
+    assert!(announced.elapsed() < Duration::from_secs(14), "{:?}", announced.elapsed());
+    assert_eq!((&first["complete"], server.read(|l| l.asked(Target::Approval))), (&json!(false), 0), "{first}");
+    azure.fault_rule(|_| None);
+    server.until("the approval", LIMIT, |l| !l.approvals.is_empty()).await;
+    let last = manifest().await.expect("a manifest");
+    assert_eq!((&last["complete"], last["incarnation"].as_u64() > first["incarnation"].as_u64()), (&json!(true), true));
+    assert_eq!(azure.read(|l| l.records.iter().filter(|record| record["Source"] == "agent").count()), 100);
+    assert_eq!(running.stop().code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,7 +391,7 @@ async fn a_stop_takes_no_longer_than_the_announced_event_leaves() {
     let running = ferry.run();
     server.announce(Announced::new("A", "Preempt", &["vm-7"], Duration::from_secs(30)));
     until_state(&mut ferry, "draining").await;
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let ended = running.stop();
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());

@@ -159,6 +159,7 @@ fn an_event_that_names_another_vm_too_is_never_approved() {
         decider.polled(&document(1, &[event("A", "Terminate", resources, Some(600))]), at(0));
         assert_eq!(decider.state(), draining(Some(590)), "{resources:?}");
         assert_eq!(decider.approvable(), expected, "{resources:?}");
+        assert_eq!((decider.is_alone("A"), decider.is_alone("B")), (!expected.is_empty(), false), "{resources:?}");
     };
     check(&["vm-7"], &["A"]);
     check(&["vm-7", "VM-7", "set_7"], &["A"]);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{FILE_SINK, LIMIT, POLLS, summaries, teardown, until_state};
 use crate::docker::containers::Containers;
 use crate::support::ferry::{Ferry, until};
-use crate::support::imds::{Announced, ImdsServer, Target, compute};
+use crate::support::imds::{Announced, Fault, ImdsServer, Target, compute};
 
 fn ferry(containers: &Containers, server: &ImdsServer) -> Ferry {
     let run = "[run]\nvm_name = \"vm-7\"\nrun_id = \"42\"\n";
@@ -44,6 +44,30 @@ async fn an_event_is_approved_when_the_last_container_has_ended_and_all_of_it_is
     let manifest = summaries(&ferry).pop().expect("a manifest");
     assert_eq!(manifest["Fields"]["complete"], true, "{manifest}");
     assert!(!manifest["Fields"]["notes"].to_string().contains("still"), "{manifest}");
+    assert_eq!(running.stop().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_started_before_an_approval_was_taken_is_waited_for_too() {
+    let containers = Containers::new("event-again").await;
+    let server = ImdsServer::start(compute("vm-7"));
+    let mut ferry = ferry(&containers, &server);
+    let running = ferry.run();
+    until("the engine", async || running.text().contains("Docker engine reached").then_some(())).await;
+    server.outage(Target::Approval, Fault::Status(503, None), None);
+    server.announce(Announced::new("A", "Terminate", &["vm-7"], Duration::from_secs(600)));
+    server.until("an attempt", LIMIT, |l| l.answered(Target::Approval, 503) > 0).await;
+    let name = containers.start("late", &[], "echo begun; while [ ! -e /tmp/end ]; do sleep 0.1; done; echo ended");
+    let told = "a container was started before the event could be approved";
+    until("it to be seen", async || running.text().contains(told).then_some(())).await;
+    server.recover();
+    let attempts = server.read(|l| l.asked(Target::Approval));
+    let polls = server.read(|l| l.answered(Target::Events, 200));
+    server.until("polls", LIMIT, |l| l.answered(Target::Events, 200) >= polls + 3 * POLLS).await;
+    assert_eq!(server.read(|l| l.asked(Target::Approval)), attempts, "it works on");
+    containers.call(&["exec", &name, "touch", "/tmp/end"]);
+    server.until("the approval", LIMIT, |l| !l.approvals.is_empty()).await;
+    assert_eq!(messages(&ferry), ["begun", "ended"]);
     assert_eq!(running.stop().code, Some(0));
 }
 
