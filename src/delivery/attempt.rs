@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::batch::{BODY_SLACK_BYTES, Load, Sealed};
 use super::decision::{Decision, ItemDecision, Protocol, decide};
@@ -69,6 +70,11 @@ impl Drain {
     /// One waits no more.
     pub fn end(&self) {
         self.draining.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Resolves when a drain begins after this call, awaited by then or not.
+    pub fn begins(&self) -> Notified<'_> {
+        self.begun.notified()
     }
 
     /// Waits so long, or until a drain begins. One that was `known` when the wait was chosen does not end it.
