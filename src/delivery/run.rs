@@ -16,6 +16,7 @@ use super::batch::{Filling, Load};
 use super::decision::Protocol;
 use super::evict::Evictions;
 use super::pace::{self, Pace};
+use super::retry::Pause;
 use super::streak::Streak;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Replay, Stats};
 use crate::buffer::{Behind, Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
@@ -192,6 +193,7 @@ impl Delivery {
             dead: Arc::new(DeadLetters::new(dead_letter_dir, &options.name)),
             is_replay: false,
             drain: Arc::default(),
+            pause: Pause::default(),
             suspect_left: AtomicUsize::new(if suspect_note.is_some() { suspect_window } else { 0 }),
             suspect_window,
             streak: Mutex::new(Streak::default()),

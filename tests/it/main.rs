@@ -1,7 +1,9 @@
 //! Tests against real parts and strict imitations; `tests/services/up.sh` brings up what they need.
 
+mod azure_bodies;
 mod azure_credential;
 mod azure_sink;
+mod azure_waits;
 mod chaos;
 mod command_line;
 mod control;
