@@ -20,6 +20,7 @@ mod imds;
 mod layers;
 mod manifest;
 mod replay;
+mod service;
 mod setup_azure;
 mod sink_faults;
 mod support;

@@ -33,6 +33,8 @@ impl Reader {
         self.unread = true;
         let _following = Counted::new(&shared.stats.following);
         let (mut timer, mut due) = (pin!(sleep(Duration::ZERO)), None);
+        // When we came it was only created, as a rule: that it runs is told by its start, or by what it writes.
+        let mut runs = self.runs;
         loop {
             let next_due = self.tracks.due();
             if let Some(next_due) = next_due.filter(|next| Some(*next) != due) {
@@ -49,10 +51,15 @@ impl Reader {
                         return Ok(Next::Look);
                     }
                     Some(Signal::Died(exit)) => self.died(exit),
-                    Some(Signal::Started | Signal::Look) => self.refresh_held(),
+                    Some(Signal::Started) => {
+                        self.now_runs(&mut runs);
+                        self.refresh_held();
+                    }
+                    Some(Signal::Look) => self.refresh_held(),
                 },
                 piece = attachment.stream.next() => match piece {
                     Some(Ok((stream, bytes))) => {
+                        self.now_runs(&mut runs);
                         self.tracks.count_read(bytes.len());
                         self.tracks.take_attached(stream, &bytes, time::now())?;
                     }
@@ -89,6 +96,12 @@ impl Reader {
         self.tracks.feed_all(if has_file { Flush::No } else { Flush::All });
         self.append_all().await?;
         Ok(Next::Look)
+    }
+
+    fn now_runs(&self, runs: &mut bool) {
+        if !std::mem::replace(runs, true) {
+            self.shared.stats.set_running(&self.id, Some(&self.name));
+        }
     }
 
     /// Hands over what was made; false where there is no room for it for [`ROOM_WAIT`].
