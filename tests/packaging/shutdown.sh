@@ -57,7 +57,7 @@ ExecStop=/bin/sh -c 'echo network >>/var/log/order/stops'
 WantedBy=multi-user.target
 UNIT
   inside systemctl daemon-reload
-  inside systemctl enable --now wire
+  inside systemctl -q enable --now wire
 }
 
 # What a container does: lines until it is told to end, then the last ones and a rest without an end. How many it wrote
@@ -115,7 +115,7 @@ stop_that_takes_long() {
   inside systemctl daemon-reload
   inside docker run -d --name patient --network none logferry-test/busybox:1 \
     sh -c "echo patient-1; sleep $CONTAINER_SECONDS; echo patient-2" >/dev/null
-  retry_until "$BOOT_SECONDS" inside grep -q patient-1 "$RECORDS" || { echo "the container is not read" && return 1; }
+  retry_until "$BOOT_SECONDS" inside grep -qs patient-1 "$RECORDS" || { echo "the container is not read" && return 1; }
   local before=$SECONDS
   inside systemctl stop logferry || return 1
   local took=$((SECONDS - before))
