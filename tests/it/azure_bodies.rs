@@ -155,6 +155,32 @@ async fn ten_thousand_records_of_any_length_arrive_to_the_byte_and_no_call_is_ov
     }
 }
 
+/// Azure cuts a value over 64 KB, also an object that is that long in sum. Such a line is kept as text, whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_azure_would_cut_arrive_as_text() {
+    let server = AzureServer::start(AzureSettings::default());
+    let mut ferry = azure_ferry(&server);
+    let lines: Vec<String> = (1..=30)
+        .map(|n| {
+            let fields = (0..n).map(|k| format!(",\"k{k}\":\"{}\"", "v".repeat(9_000))).collect::<String>();
+            format!("{{\"message\":\"{n}\"{fields}}}")
+        })
+        .collect();
+    append(&ferry.path("a.log"), lines.iter().cloned());
+    let ended = ferry.call(&["ship"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_within_limits(&server);
+    let records = server.records();
+    assert!(records.iter().any(|record| record.contains_key("Parts")), "some are over a record");
+    let arrived = put_together(&records).into_values().next().expect("a file");
+    assert_eq!(arrived.len(), lines.len());
+    for (n, (message, line)) in arrived.iter().zip(&lines).enumerate() {
+        let as_fields = *message == (n + 1).to_string();
+        assert_eq!(as_fields, line.len() < 60_000, "{} bytes", line.len());
+        assert!(as_fields || message == line, "{} bytes", line.len());
+    }
+}
+
 /// What stands between us and Azure may take less than Azure; what it does not take even alone is a dead letter.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_413_is_halved_until_it_fits_and_one_record_that_never_does_is_a_dead_letter() {

@@ -5,7 +5,7 @@
 //! # What the service does that nobody is told, and why it costs nothing here
 //!
 //! - **A call may have 1,048,576 bytes on the wire, brackets and commas included.** The body before compression stays under
-//!   a million, framing counted: what gzip saves is luck. [`CALL_MAX_BYTES`] refuses more before it is sent.
+//!   a million, framing counted: what gzip saves is luck. What is larger is refused before it is sent.
 //! - **204 is "accepted", not "stored".** What inflates to over 50 MiB is dropped behind it: no body comes near. What a
 //!   transformation drops shows when `verify` reads back what is there.
 //! - **Columns that no stream declares vanish without an error.** `setup azure` makes them from the table that records are
