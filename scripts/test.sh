@@ -7,7 +7,8 @@
 #     shell       shellcheck over the scripts
 #     unit        cargo test: unit tests, and integration tests against a real Docker engine, Elasticsearch and OpenSearch
 #     planted     five bugs planted in a copy, each of which the tests must catch
-#     packaging   a release build, the .deb of it, and its life in a container with systemd
+#     packaging   a release build, the .deb of it, its life in a container with systemd, and the end of a machine whose
+#                 containers log
 # On Debian and Ubuntu, as root or through sudo, it installs what is missing (Rust, a C compiler, Docker, Java, search
 # engines; the first run takes some 20 minutes on two cores) and starts what the tests need. That goes on running, until
 # tests/services/down.sh. Safe to run twice. Ends with each step's result and time; exit code 1 where one failed.
@@ -48,7 +49,8 @@ scripts() {
     quietly as_root apt-get install -y --no-install-recommends shellcheck || return 1
   fi
   command -v shellcheck >/dev/null || { echo "no shellcheck here" && return "$SKIPPED"; }
-  shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh tests/services/*.sh tests/services/*.bash tests/packaging/run.sh \
+  shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh tests/services/*.sh tests/services/*.bash \
+    tests/packaging/*.sh tests/packaging/*.bash \
     packaging/azure/*.sh packaging/deb/build.sh packaging/deb/{postinst,prerm,postrm}
 }
 
@@ -64,9 +66,11 @@ planted() {
 
 packaging() {
   "$SERVICES/install.sh" packaging || return 1
-  services systemd || return 1
+  services systemd systemd-docker || return 1
   cargo build --release --locked || return 1
-  LOGFERRY_BINARY=${CARGO_TARGET_DIR:-target}/release/logferry tests/packaging/run.sh
+  local binary=${CARGO_TARGET_DIR:-target}/release/logferry
+  LOGFERRY_BINARY=$binary tests/packaging/run.sh || return 1
+  LOGFERRY_BINARY=$binary tests/packaging/shutdown.sh
 }
 
 services() { # [IMAGE…]

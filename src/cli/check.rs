@@ -13,9 +13,6 @@ use crate::sink::Sink;
 use crate::sink::http::USER_AGENT;
 use crate::source::docker;
 
-/// How we name ourselves to servers.
-const USER_AGENT: &str = concat!("logferry/", env!("CARGO_PKG_VERSION"));
-
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

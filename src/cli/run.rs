@@ -66,11 +66,14 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
         service::notify("STOPPING=1");
         let wait_containers = config.teardown.wait_containers;
         let stop = Stop { settle: SETTLE, deadline: Some(Instant::now() + deadline), wait_containers };
-        let report = pipeline
-            .stop(stop, async {
-                signals.stop().await;
-            })
-            .await?;
+        let watched = pipeline.watch();
+        let stopping = pipeline.stop(stop, async {
+            signals.stop().await;
+        });
+        let report = tokio::select! {
+            report = stopping => report?,
+            never = service::extend_while_moving(wait_containers, || watched.figures(), service::notify) => match never {},
+        };
         if let Ok(server) = server {
             server.end().await;
         }

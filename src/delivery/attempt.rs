@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::batch::{BODY_SLACK_BYTES, Load, Sealed};
 use super::decision::{Decision, ItemDecision, Protocol, decide};
 use super::letter::{Refusal, Refused};
-use super::retry::Schedule;
+use super::retry::{Pause, Schedule};
 use super::streak::Streak;
 use super::{DeadLetters, Ledger, Stats};
 use crate::record::OriginId;
@@ -39,6 +40,7 @@ pub struct Shared {
     /// What is sent are dead letters: each refusal is believed, as none can lose anything.
     pub is_replay: bool,
     pub drain: Arc<Drain>,
+    pub pause: Pause,
     /// Bytes, from the next load on, that an earlier process may have sent; see `Delivery::suspect_note`.
     pub suspect_left: AtomicUsize,
     /// Most bytes that can be under way at a time.
@@ -69,6 +71,11 @@ impl Drain {
     /// One waits no more.
     pub fn end(&self) {
         self.draining.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Resolves when a drain begins after this call, awaited by then or not.
+    pub fn begins(&self) -> Notified<'_> {
+        self.begun.notified()
     }
 
     /// Waits so long, or until a drain begins. One that was `known` when the wait was chosen does not end it.
@@ -139,6 +146,9 @@ pub async fn deliver(shared: &Shared, load: Load, note: Option<Vec<u8>>) -> io::
     let mut dead = Vec::new();
     while let Some(piece) = work.pop_front() {
         let draining = shared.drain.draining();
+        if let Some(left) = shared.pause.left() {
+            shared.drain.wait(left, draining).await;
+        }
         schedule.set_draining(draining);
         match shared.step(piece, &mut schedule, &mut new_credentials, &mut dead).await? {
             Step::Done => schedule = Schedule::default(),
@@ -228,9 +238,13 @@ impl Shared {
                 self.accepted(piece.range.len());
                 Step::Done
             }
-            Decision::Retry { after } => Step::Again(piece, self.fault(&outcome, schedule.after_fault(after), false)),
+            Decision::Retry { after } => {
+                let wait = self.asked(after, schedule.after_fault(after));
+                Step::Again(piece, self.fault(&outcome, wait, false))
+            }
             Decision::SinkFault { after } => {
-                Step::Again(piece, self.fault(&outcome, schedule.after_sink_fault(after), true))
+                let wait = self.asked(after, schedule.after_sink_fault(after));
+                Step::Again(piece, self.fault(&outcome, wait, true))
             }
             Decision::Ask => {
                 let wait = self.fault(&outcome, schedule.after_fault(None), false);
@@ -259,6 +273,14 @@ impl Shared {
             Decision::Reject => self.reject_one(piece, &outcome, schedule, dead).await,
             Decision::Items(items) => self.items(piece, &outcome, &items, schedule, dead).await,
         })
+    }
+
+    /// Has every request wait where the server `asked` for it; hands `wait` back.
+    fn asked(&self, asked: Option<Duration>, wait: Duration) -> Duration {
+        if asked.is_some() {
+            self.pause.begin(wait);
+        }
+        wait
     }
 
     /// The wait after a question that must be answered before anything is sent.

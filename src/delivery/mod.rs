@@ -12,6 +12,7 @@ pub mod decision;
 mod evict;
 mod ledger;
 mod letter;
+mod pace;
 mod replay;
 pub mod retry;
 mod run;

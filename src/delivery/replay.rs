@@ -25,6 +25,7 @@ use super::batch::Load;
 use super::deadletter::TakenUp;
 use super::decision::Protocol;
 use super::letter::Letter;
+use super::retry::Pause;
 use super::streak::Streak;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Stats};
 use crate::buffer::ReadOrigin;
@@ -115,6 +116,7 @@ impl Replay {
             dead,
             is_replay: true,
             drain: Arc::new(Drain::default()),
+            pause: Pause::default(),
             suspect_left: AtomicUsize::new(0),
             suspect_window: 0,
             streak: Mutex::new(Streak::default()),

@@ -1,9 +1,11 @@
 //! How long to wait before the next attempt: the only user of the `backoff` crate.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use backoff::backoff::Backoff as _;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use tokio::time::Instant;
 
 /// Longest wait after a passing fault, before jitter.
 pub const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -71,6 +73,25 @@ impl Schedule {
     }
 }
 
+/// Until when a server wants no attempt at all: what it says to one request holds for those beside it.
+#[derive(Debug, Default)]
+pub struct Pause(Mutex<Option<Instant>>);
+
+impl Pause {
+    /// The server asked for a wait, and so long it will be.
+    pub fn begin(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        let mut pause = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *pause = Some(pause.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// What is left of it; `None`: nothing.
+    pub fn left(&self) -> Option<Duration> {
+        let until = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +108,19 @@ mod tests {
         }
         assert!(last >= RETRY_MAX.mul_f64(0.69));
         assert!(schedule.after_sink_fault(None) >= SINK_FAULT_FIRST.mul_f64(0.69));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_lasts_as_long_as_the_longest_that_was_asked_for() {
+        let (pause, second) = (Pause::default(), Duration::from_secs(1));
+        assert_eq!(pause.left(), None);
+        pause.begin(9 * second);
+        pause.begin(2 * second);
+        assert_eq!(pause.left(), Some(9 * second));
+        tokio::time::advance(8 * second).await;
+        assert_eq!(pause.left(), Some(second));
+        tokio::time::advance(second).await;
+        assert_eq!(pause.left(), None);
     }
 
     #[test]

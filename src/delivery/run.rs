@@ -15,6 +15,8 @@ use super::attempt::{Drain, Shared, deliver};
 use super::batch::{Filling, Load, view};
 use super::decision::Protocol;
 use super::evict::Evictions;
+use super::pace::{self, Pace};
+use super::retry::Pause;
 use super::streak::Streak;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Replay, Stats};
 use crate::buffer::{Behind, Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
@@ -23,15 +25,6 @@ use crate::sink::{self, Sink};
 
 /// How long the loop waits before it reads again after the disk failed.
 pub(super) const READ_RETRY: Duration = Duration::from_secs(1);
-
-/// Least time between two requests that are not full: a quiet sink sends at once, a steady trickle is gathered for so
-/// long, which costs less than a request and a sync for each line.
-const PACE: Duration = Duration::from_millis(10);
-
-/// The same where all VMs of a fleet share a number of requests a minute (12,000 a data collection rule), and the most that
-/// is added to it: each process draws its own, so that a fleet that starts at once does not stay in step.
-const FLEET_PACE: Duration = Duration::from_secs(1);
-const FLEET_PACE_SPREAD: Duration = Duration::from_millis(250);
 
 /// Frames that are read before others get their turn.
 const FRAMES_AT_ONCE: usize = 2;
@@ -78,9 +71,7 @@ pub struct Delivery {
     pub(super) reader: Reader,
     batch_bytes: usize,
     in_flight_max: usize,
-    max_age: Duration,
-    /// Least time between two requests that are not full, while nobody waits for a drain.
-    pace: Duration,
+    pace: Pace,
     pub(super) progress: watch::Sender<LogPosition>,
     pub(super) frame: Option<Frame>,
     memory: Vec<u8>,
@@ -126,15 +117,6 @@ pub struct Hurry(Arc<Drain>);
 impl Drop for Hurry {
     fn drop(&mut self) {
         self.0.end();
-    }
-}
-
-/// Least time between two requests of this protocol that are not full.
-fn pace(protocol: Protocol) -> Duration {
-    match protocol {
-        // Without random bytes all have the same: that costs the fleet its peace, and no line.
-        Protocol::AzureMonitor => FLEET_PACE + FLEET_PACE_SPREAD * u32::from(getrandom::u32().unwrap_or(0) as u8) / 255,
-        Protocol::Elasticsearch | Protocol::Stream => PACE,
     }
 }
 
@@ -211,6 +193,7 @@ impl Delivery {
             dead: Arc::new(DeadLetters::new(dead_letter_dir, &options.name)),
             is_replay: false,
             drain: Arc::default(),
+            pause: Pause::default(),
             suspect_left: AtomicUsize::new(if suspect_note.is_some() { suspect_window } else { 0 }),
             suspect_window,
             streak: Mutex::new(Streak::default()),
@@ -223,8 +206,7 @@ impl Delivery {
             reader,
             batch_bytes,
             in_flight_max,
-            max_age: options.max_age,
-            pace: pace(Protocol::of(&options.kind)),
+            pace: Pace::drawn(Protocol::of(&options.kind), options.max_age),
             progress: watch::Sender::new(at),
             frame: None,
             memory: Vec::new(),
@@ -258,10 +240,12 @@ impl Delivery {
         let sink = Arc::clone(&self.shared.sink);
         let ready = async move { sink.keep_ready().await };
         tokio::pin!(ready);
+        let drain = Arc::clone(&self.shared.drain);
         loop {
             self.make_room().await?;
+            let drain_begins = drain.begins();
             let filled = self.fill();
-            self.dispatch();
+            self.dispatch(filled);
             if filled == Filled::Waiting {
                 self.settle_idle()?;
             }
@@ -279,6 +263,8 @@ impl Delivery {
                     self.joined(done)?;
                 }
                 () = self.evictions.asked() => {}
+                // What is due then is due earlier.
+                () = drain_begins => {}
                 () = sleep_until(sync_due), if sync_due.is_some() => {
                     self.shared.ledger.sync().map_err(|source| self.cursor_error(source))?;
                 }
@@ -415,20 +401,23 @@ impl Delivery {
 
     /// When a load is sent that does not become full.
     fn due(&self, filling: &Filling) -> Instant {
-        let oldest = filling.since + self.max_age;
-        let pace = if self.shared.drain.draining() { PACE } else { self.pace };
-        match self.last_sent {
-            Some(sent) if self.nothing_under_way() => oldest.min(sent + pace),
-            None if self.nothing_under_way() => filling.since,
-            _ => oldest,
-        }
+        self.pace.due(pace::Standing {
+            since: filling.since,
+            last_sent: self.last_sent,
+            under_way: !self.nothing_under_way(),
+            draining: self.shared.drain.draining(),
+        })
     }
 
-    /// Sends the load that is being filled if it is full, old enough, or nothing else is under way.
-    fn dispatch(&mut self) {
+    /// Sends the load that is being filled if it is full, old enough, or nothing else is under way. While there is more to
+    /// read it is filled: a backlog costs no more requests than it must.
+    fn dispatch(&mut self, filled: Filled) {
         let Some(filling) = &self.filling else { return };
-        let due = self.is_full(&filling.load) || self.due(filling) <= Instant::now();
-        if due && self.has_request_room() {
+        let due = match filled {
+            Filled::Busy => self.pace.oldest(filling.since),
+            Filled::Waiting | Filled::Unreadable => self.due(filling),
+        };
+        if (self.is_full(&filling.load) || due <= Instant::now()) && self.has_request_room() {
             self.dispatch_now();
         }
     }

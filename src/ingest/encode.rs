@@ -8,6 +8,10 @@ const ADDED_MAX_BYTES: usize = 100_000;
 /// Longest encoded members of one record, in bytes.
 pub const MEMBERS_MAX_BYTES: usize = RECORD_MAX_BYTES - ADDED_MAX_BYTES;
 
+/// Longest `Fields` of one record as JSON, in bytes: Azure cuts any value over 64 KB in silence, an object too. Some room is
+/// left for what is to be said about the text itself.
+pub const FIELDS_MAX_BYTES: usize = STRING_MAX_BYTES - 100;
+
 /// An exception, by its pieces of text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exception<'a> {
@@ -15,6 +19,19 @@ pub struct Exception<'a> {
     pub message: &'a [u8],
     /// Empty where it stands in the message.
     pub stack: &'a [u8],
+}
+
+impl Exception<'_> {
+    /// Whether it is no longer as JSON than one value may be.
+    fn fits(&self) -> bool {
+        let texts = self.kind.len() + self.message.len() + self.stack.len();
+        if texts * 6 + 64 <= STRING_MAX_BYTES {
+            return true;
+        }
+        let mut out = Vec::with_capacity(texts + texts / 8);
+        encode_exception(&mut out, self);
+        out.len() <= STRING_MAX_BYTES
+    }
 }
 
 /// The columns of one record that come out of its lines.
@@ -56,6 +73,9 @@ impl Columns<'_> {
         let exception = self.exception.unwrap_or_default();
         let strings = [self.message, exception.stack, exception.message, exception.kind];
         if strings.iter().any(|text| text.len() > STRING_MAX_BYTES / 3 && json::text_len(text) > STRING_MAX_BYTES) {
+            return false;
+        }
+        if self.fields.len() > FIELDS_MAX_BYTES || !self.exception.is_none_or(|exception| exception.fits()) {
             return false;
         }
         // Six bytes is what an escaped byte takes at most.

@@ -95,6 +95,10 @@ fn object(members: &[u8]) -> serde_json::Map<String, Value> {
     let columns: serde_json::Map<String, Value> = serde_json::from_slice(&text).expect("members are JSON");
     let message = columns.get("Message").and_then(Value::as_str).unwrap_or_default();
     assert!(message.len() <= STRING_MAX_BYTES);
+    for name in ["Fields", "Exception"] {
+        // Six bytes for one where what stands beside the parts of a message is escaped.
+        assert!(columns.get(name).is_none_or(|value| value.to_string().len() <= STRING_MAX_BYTES + 100), "{name}");
+    }
     columns
 }
 

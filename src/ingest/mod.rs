@@ -322,7 +322,7 @@ impl Ingest {
         let exception = columns.exception.map(|e| Exception { stack: b"", ..e });
         // What is long besides the message stands in the text, and is left out where it would not fit beside a part.
         let keeps_exception = exception.is_some_and(|e| e.kind.len() + e.message.len() <= BESIDE_PART_MAX_BYTES);
-        let keeps_fields = columns.fields.len() <= encode::MEMBERS_MAX_BYTES / 4 && columns.message.len() < text.len();
+        let keeps_fields = columns.fields.len() <= encode::FIELDS_MAX_BYTES && columns.message.len() < text.len();
         let keeps_columns = columns.columns_len() <= BESIDE_PART_MAX_BYTES;
         let shortened = Columns {
             exception: exception.filter(|_| keeps_exception),

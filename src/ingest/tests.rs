@@ -181,6 +181,28 @@ fn many_long_columns_stay_within_the_bounds_of_a_record() {
 }
 
 #[test]
+fn an_object_is_no_longer_than_one_value_may_be() {
+    let field = "\\\"".repeat(7_000);
+    let fields = |count: usize| (0..count).map(|n| format!(",\"k{n}\":\"{field}\"")).collect::<String>();
+    let stack = |lines: usize| format!("Traceback (most recent call last):\n{}E: \u{1}", "  \\\"f\"\n".repeat(lines));
+    let check = |line: &str, column: &str, fits: bool| {
+        let records = columns(Parser::Auto, line);
+        let longest = records.iter().filter_map(|record| Some(record.get(column)?.to_string().len())).max();
+        assert!(longest.is_none_or(|len| len <= STRING_MAX_BYTES), "{column}: {longest:?}");
+        let message: String = records.iter().map(|r| r["Message"].as_str().expect("text")).collect();
+        assert_eq!(message == "m", fits, "{column}: {} records, {longest:?} bytes", records.len());
+        assert!(fits || message == line, "the line as it is");
+    };
+    for count in 1..=6 {
+        check(&format!("{{\"message\":\"m\"{}}}", fields(count)), "Fields", count <= 4);
+    }
+    for (lines, fits) in [(1_000, true), (5_000, true), (7_000, false), (20_000, false)] {
+        let exception = json!({"message": "m", "exception": stack(lines)}).to_string();
+        check(&exception, "Exception", fits);
+    }
+}
+
+#[test]
 fn what_a_value_would_alter_is_kept_as_text() {
     for line in [r#"{"level":"info","a":1,"a":2}"#, r#"{"level":"info","n":123456789012345678901234567890}"#] {
         assert_eq!(columns(Parser::Auto, line), [json!({"Level":"INFO","Message":line})]);

@@ -174,6 +174,10 @@ impl Drainer {
         };
         if tokio::time::timeout_at(until, all_ended).await.is_err() {
             tracing::warn!(containers = self.running().len(), "containers still run: they are read up to now");
+        } else if !self.running().is_empty() {
+            tracing::info!(
+                "the Docker engine is gone, nobody tells what became of its containers: they are read up to now"
+            );
         }
     }
 
@@ -257,7 +261,9 @@ impl Drainer {
                 target.faults.push(format!("{} bytes of files were not read in time", report.left_bytes));
             }
             target.faults.extend(self.missed());
-            target.notes.extend(still_running(&self.running()));
+            for (_, stats) in &self.docker {
+                target.notes.extend(still_running(&stats.running(), stats.listening()));
+            }
             target.snapshot = match snapshot {
                 Some(snapshot) => snapshot,
                 None => origins.snapshot().await?,
@@ -389,12 +395,13 @@ fn bytes_between(from: LogPosition, to: LogPosition) -> u64 {
     at(to).saturating_sub(at(from))
 }
 
-/// What a manifest says of containers that run on: it holds what they printed until then.
-fn still_running(names: &[String]) -> Vec<String> {
+/// What a manifest says of containers that run on: it holds what they printed until then. `listening`: the engine is there.
+fn still_running(names: &[String], listening: bool) -> Vec<String> {
+    let when = if listening { "" } else { " when the engine was last heard" };
     let mut notes: Vec<String> =
-        names.iter().take(RUNNING_NAMED_MAX).map(|name| format!("container {name} still ran")).collect();
+        names.iter().take(RUNNING_NAMED_MAX).map(|name| format!("container {name} still ran{when}")).collect();
     if names.len() > notes.len() {
-        notes.push(format!("{} more containers still ran", names.len() - notes.len()));
+        notes.push(format!("{} more containers still ran{when}", names.len() - notes.len()));
     }
     notes
 }

@@ -1,8 +1,10 @@
 //! Tests against real parts and strict imitations; `tests/services/up.sh` brings up what they need.
 
+mod azure_bodies;
 mod azure_credential;
 mod azure_sink;
 mod azure_token;
+mod azure_waits;
 mod chaos;
 mod command_line;
 mod control;
@@ -20,6 +22,7 @@ mod layers;
 mod manifest;
 mod replay;
 mod scheduled_events;
+mod service;
 mod setup_azure;
 mod sink_faults;
 mod support;

@@ -5,62 +5,10 @@
 # Env: LOGFERRY_BINARY, the program to pack (else a release build); DOCKER_HOST; CARGO_TARGET_DIR.
 # Needs what tests/services/up.sh installs, and the network that apt needs.
 set -euo pipefail
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-# shellcheck source=../services/common.bash
-source "$ROOT/tests/services/common.bash"
-SERVICES=$ROOT/tests/services
+# shellcheck source=machine.bash
+source "$(dirname "${BASH_SOURCE[0]}")/machine.bash"
 
-BOOT_SECONDS=60
 READ_SECONDS=30 # until a line that was written is in the sink
-DOCKER_STOP_SECONDS=120
-CONTAINER=logferry-packaging-$$
-RECORDS=/var/log/logferry/records.ndjson
-WORK=$(mktemp -d)
-PASSED=0
-FAILED=0
-
-finish() {
-  docker rm -f "$CONTAINER" >/dev/null 2>&1 || true
-  rm -rf "$WORK"
-}
-trap finish EXIT
-
-check() { # WHAT COMMAND…; one check: the command succeeds
-  local what=$1
-  shift
-  if "$@" >"$WORK/output" 2>&1; then
-    PASSED=$((PASSED + 1))
-    echo "ok      $what"
-  else
-    FAILED=$((FAILED + 1))
-    echo "FAILED  $what"
-    sed 's/^/        /' "$WORK/output"
-  fi
-}
-
-equal() { # WANTED GOT
-  [[ $1 == "$2" ]] || { echo "wanted '$1', got '$2'" && return 1; }
-}
-
-inside() { docker exec "$CONTAINER" "$@"; }
-put() { docker exec -i "$CONTAINER" sh -c 'cat >"$0"' "$1"; } # FILE, of standard input
-shell() { inside sh -c "$1"; }
-property() { inside systemctl show -p "$1" --value logferry; }
-booted() { [[ $(inside systemctl is-system-running 2>/dev/null) =~ ^(running|degraded)$ ]]; }
-
-# What the sink's file lacks, and has twice, of the lines NAME-1 … NAME-COUNT.
-held() { # NAME COUNT [FILE]
-  local from=(inside cat "$RECORDS")
-  [[ ! ${3:-} ]] || from=(cat "$3")
-  "${from[@]}" | python3 -c '
-import collections, json, sys
-name, count = sys.argv[1], int(sys.argv[2])
-found = collections.Counter(json.loads(line).get("Message") for line in sys.stdin)
-wanted = [f"{name}-{n}" for n in range(1, count + 1)]
-missing, twice = [w for w in wanted if not found[w]], [w for w in wanted if found[w] > 1]
-print(f"of {count} lines {len(missing)} missing {missing[:3]}, {len(twice)} twice {twice[:3]}")
-sys.exit(1 if missing else 3 if twice else 0)' "$1" "$2"
-}
 
 whole() { # NAME COUNT; none missing, none twice
   held "$@"
@@ -110,15 +58,6 @@ binary_in_package() {
 }
 
 # The machine.
-
-boot() {
-  local options image
-  image=$("$SERVICES/image.sh" systemd)
-  read -ra options <<<"$("$SERVICES/image.sh" systemd-run)"
-  # The network of this machine, for apt; nothing in there listens on it.
-  docker run -d --name "$CONTAINER" --network host "${options[@]}" "$image" >/dev/null
-  retry_until "$BOOT_SECONDS" booted || die "systemd did not come up in the container: $(inside systemctl list-jobs 2>&1)"
-}
 
 install_package() {
   SOURCE_DATE_EPOCH=$(date +%s)
@@ -197,7 +136,8 @@ check "its version is the program's" equal "logferry $(dpkg-deb -f "$PACKAGE" Ve
 check "two builds of one program are the same to the byte" twice_the_same
 
 echo "# a machine with systemd"
-boot
+# The network of this machine, for apt; nothing in there listens on it.
+boot systemd host
 check "it installs" install_package
 check "the install says what to do next" grep -F "systemctl enable --now logferry" "$WORK/install.log"
 check "it is not started before it is configured" equal "inactive disabled" "$(property ActiveState) $(property UnitFileState)"
@@ -249,5 +189,4 @@ check "the buffer stays" inside test -d /var/lib/logferry
 check "purging takes buffer and configuration away" sh -c "docker exec $CONTAINER apt-get -qy purge logferry && docker exec $CONTAINER sh -c '! test -e /var/lib/logferry && ! test -e /etc/logferry'"
 check "what was delivered stays" inside test -s "$RECORDS"
 
-echo "$PASSED passed, $FAILED failed"
-((FAILED == 0))
+finished

@@ -5,6 +5,8 @@
 #                                                90 MB, 30 s
 #   image.sh systemd   logferry-test/systemd:1   a Debian with systemd as PID 1 and apt, 240 MB, 45 s;
 #                                                `image.sh systemd-run` prints the options of docker run to boot it
+#   image.sh systemd-docker   logferry-test/systemd-docker:1   the same with a Docker engine of its own, 450 MB, 80 s; to
+#                                                be booted with a network of its own, as that engine makes a bridge
 # A NAME that is none of these is a tag (REPOSITORY:TAG) for one more busybox image. Each prints the name of its image.
 # Env: DOCKER_HOST; SUITE and MIRROR of the Debian (those of this machine unless set).
 set -euo pipefail
@@ -56,12 +58,16 @@ image_of_python() { # TAG
   import "$root" "$1" 'ENV PYTHONDONTWRITEBYTECODE=1' 'CMD ["python3"]'
 }
 
-image_of_systemd() { # TAG
+image_of_systemd() { # TAG [PACKAGES]
   local root=$WORK/root
-  debian "$root" systemd,systemd-sysv,dbus
+  debian "$root" "systemd,systemd-sysv,dbus${2:+,$2}"
   as_root rm -f "$root/etc/machine-id" "$root/var/lib/dbus/machine-id"
   : | as_root tee "$root/etc/machine-id" >/dev/null # empty: every container draws its own at its first boot
   import "$root" "$1" 'ENV container=docker' 'CMD ["/lib/systemd/systemd"]'
+}
+
+image_of_systemd-docker() { # TAG
+  image_of_systemd "$1" docker.io
 }
 
 # Not --privileged: where the machine lacks one capability, the engine refuses that, but not this.
@@ -88,8 +94,8 @@ build() { # TAG COMMAND…
 }
 
 case ${1:-} in
-  busybox | python | systemd) build "logferry-test/$1:1" "image_of_$1" ;;
+  busybox | python | systemd | systemd-docker) build "logferry-test/$1:1" "image_of_$1" ;;
   systemd-run) systemd_run_options ;;
   *:*) build "$1" image_of_busybox ;;
-  *) die "busybox, python, systemd, systemd-run or a tag (REPOSITORY:TAG), not '${1:-}'" ;;
+  *) die "busybox, python, systemd, systemd-docker, systemd-run or a tag (REPOSITORY:TAG), not '${1:-}'" ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings up all that the tests against real parts need, and prints where it is, for the shell:
 #   eval "$(tests/services/up.sh)"
-#   up.sh [IMAGE…]   with more images than busybox and python: systemd
+#   up.sh [IMAGE…]   with more images than busybox and python: systemd, systemd-docker
 # Installs what is missing (install.sh), then starts an engine (dockerd.sh), images (image.sh), OpenSearch and Elasticsearch;
 # whatever runs or is there is used as it is. With nothing cached: 2 minutes; with all of it there: 1 s. The end: down.sh.
 set -euo pipefail

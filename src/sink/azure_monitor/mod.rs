@@ -2,10 +2,29 @@
 //! It neither retries nor splits, and cannot be asked which records of a call it took: Azure Monitor answers 204 and no
 //! more. What has come through to the workspace is read back minutes later, by [`Reader`].
 //!
-//! Facts that shape it: a call may have 1,048,576 bytes on the wire, so the body before compression stays under a million
-//! and gzip only saves; 204 is "accepted", not "stored", and columns that no stream declares vanish without an error; a
-//! value over 64 KB is cut in silence (records keep theirs under [`crate::record::STRING_MAX_BYTES`]); `TimeGenerated`
-//! older than two days is replaced by the time of receipt, so `EventTime` carries the same time where nobody touches it.
+//! # What the service does that nobody is told, and why it costs nothing here
+//!
+//! - **A call may have 1,048,576 bytes on the wire, brackets and commas included.** The body before compression stays under
+//!   a million, framing counted: what gzip saves is luck. What is larger is refused before it is sent.
+//! - **204 is "accepted", not "stored".** What inflates to over 50 MiB is dropped behind it: no body comes near. What a
+//!   transformation drops shows when `verify` reads back what is there.
+//! - **Columns that no stream declares vanish without an error.** `setup azure` makes them from the table that records are
+//!   made of.
+//! - **A value over 64 KB is cut in silence.** Records keep theirs under [`crate::record::STRING_MAX_BYTES`], in UTF-8; a
+//!   longer message comes in parts.
+//! - **`TimeGenerated` older than two days, or a day ahead, is replaced by the time of receipt.** `EventTime` carries the same
+//!   time where nobody touches it.
+//! - **A table of the Auxiliary plan wants six decimals and half an hour a call.** It gets the one; a call that spans more is
+//!   refused with 400, and halves of it get ever shorter.
+//! - **One bad record has its whole call refused, and 400 does not say which.** A call that is refused with 400 or 413 is
+//!   never sent again as it was, but in halves, until the record stands alone and is a dead letter ([`crate::delivery`]).
+//! - **A role takes up to half an hour to be known, a rule that is not there yet answers 404.** Both keep everything and are
+//!   tried again, slowly and without end.
+//! - **What got no answer may be stored, and the service knows no ids.** It is sent again with the same EventID.
+//! - **A token stays refused.** After a 401 the cached one is thrown away, see [`AzureMonitor::forget_credentials`].
+//! - **12,000 requests and 2 GB a minute are shared by all machines of a rule.** A trickle is gathered
+//!   ([`crate::delivery`], `pace`), a `Retry-After` holds for all requests of the sink, and every wait has jitter.
+//! - **The API before this one took 30 MB, with a shared key.** None of its limits, headers or names is used.
 
 mod answer;
 mod encode;

@@ -25,7 +25,7 @@ use super::position::Position;
 use super::reader::PAUSE_MAX;
 use super::seen::Seen;
 use super::signal::{Left, Signal, Target};
-use super::stats::{Gap, GapReason};
+use super::stats::{AWAY_MAX, Gap, GapReason};
 use super::{CONTAINERS_MAX, Error, FOLLOWS_MAX, READINGS_MAX, Setup, Shared};
 use crate::buffer::LiveOrigin;
 use crate::record::{Nanos, time};
@@ -81,6 +81,8 @@ struct Containers {
     pause: Duration,
     /// When the present subscription to events began.
     subscribed: Instant,
+    /// Since when the engine is away, or was never there.
+    away: Instant,
     /// The outage has been told.
     told: bool,
     /// It has been told that there are too many containers.
@@ -117,6 +119,7 @@ pub(super) async fn run(setup: Setup) -> Result<(), Error> {
         retry: Instant::now(),
         pause: CONNECT_PAUSE_FIRST,
         subscribed: Instant::now(),
+        away: Instant::now(),
         told: false,
         told_full: false,
     };
@@ -133,12 +136,12 @@ impl Containers {
                 asked = control.recv() => match asked {
                     None => return Ok(()),
                     Some(Control::Drain { settle, deadline, done }) => {
-                        self.discover(deadline).await?;
+                        self.discover(deadline, Instant::now() + ENGINE_WAIT).await?;
                         let drained = drained(self.targets(settle, deadline), deadline);
                         tokio::spawn(async move { done.send(drained.await) });
                     }
                     Some(Control::Stop { settle, deadline, done }) => {
-                        self.discover(deadline).await?;
+                        self.discover(deadline, self.patience_at_stop()).await?;
                         let drained = drained(self.targets(settle, deadline), deadline).await;
                         self.tasks.shutdown().await;
                         if done.send(drained).is_err() {
@@ -163,8 +166,14 @@ impl Containers {
 
     /// One attempt to reach the engine: subscribes first, then lists, so that nothing falls in between.
     async fn connect(&mut self) -> Result<(), Error> {
-        match self.try_connect().await {
+        let connected = self.try_connect().await;
+        self.on_connected(connected).await
+    }
+
+    async fn on_connected(&mut self, connected: Result<String, EngineError>) -> Result<(), Error> {
+        match connected {
             Ok(version) => {
+                self.shared.stats.set_listening(true);
                 if !self.shared.stats.engine_up.swap(true, Ordering::Relaxed) {
                     tracing::info!(address = %self.address, engine = version, "Docker engine reached");
                 }
@@ -205,14 +214,21 @@ impl Containers {
             return;
         }
         tracing::debug!(%error, "the engine's events ended");
-        self.events = None;
+        self.lose_events();
         self.told = false;
         self.pause = CONNECT_PAUSE_FIRST;
         self.retry = Instant::now();
     }
 
+    fn lose_events(&mut self) {
+        if self.events.take().is_some() {
+            self.away = Instant::now();
+        }
+        self.shared.stats.set_listening(false);
+    }
+
     fn on_outage(&mut self, error: &EngineError) {
-        self.events = None;
+        self.lose_events();
         self.shared.stats.engine_up.store(false, Ordering::Relaxed);
         if !std::mem::replace(&mut self.told, true) {
             tracing::warn!(address = %self.address, %error, "no answer from the Docker engine: trying again until there is one");
@@ -348,13 +364,25 @@ impl Containers {
         }
     }
 
-    /// The last discovery of a drain. An engine that was never reached gets a moment to answer.
-    async fn discover(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
-        let patience = Instant::now() + ENGINE_WAIT;
+    /// Until when a stop waits for an engine that is away. Where its files can be read they have what it did not send, and
+    /// time is short: it stops before us when the machine goes down.
+    fn patience_at_stop(&self) -> Instant {
+        match self.data_folder {
+            Some(_) => self.away + AWAY_MAX,
+            None => Instant::now() + ENGINE_WAIT,
+        }
+    }
+
+    /// The last discovery of a drain. An engine that is away gets a moment to answer.
+    async fn discover(&mut self, deadline: Option<Instant>, patience: Instant) -> Result<(), Error> {
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         while self.events.is_none() && Instant::now() < until {
             sleep_until(self.retry.min(until)).await;
-            self.connect().await?;
+            // A socket that systemd listens at while the engine is down takes the request and answers nothing.
+            match timeout_at(until, self.try_connect()).await {
+                Ok(connected) => self.on_connected(connected).await?,
+                Err(_) => break,
+            }
         }
         if self.events.is_none() {
             return Ok(());

@@ -23,18 +23,28 @@ impl Reader {
         let patience = Instant::now() + ENGINE_WAIT;
         let is_past = |instant: Option<Instant>| instant.is_some_and(|instant| Instant::now() >= instant);
         let mut unchanged = None;
-        let life = match self.engine.inspect(&self.id).await {
-            Ok(Some(inspected)) => Life::of_inspect(&inspected),
-            Ok(None) | Err(_) => Life::default(),
+        // One that is away is not asked: at a socket that systemd holds that can take long.
+        let is_away = !self.shared.stats.listening();
+        let life = match is_away {
+            true => Life::default(),
+            false => match self.engine.inspect(&self.id).await {
+                Ok(Some(inspected)) => Life::of_inspect(&inspected),
+                Ok(None) | Err(_) => Life::default(),
+            },
         };
         loop {
-            let mut end = self.read_to_end(target.deadline).await?;
+            let end = match is_away {
+                true => self.read_by_file(target.deadline).await?,
+                false => None,
+            };
+            let mut end = match end {
+                Some(end) => end,
+                None => self.read_to_end(target.deadline).await?,
+            };
             if matches!(end, ReadEnd::Failed(_))
-                && let Some(held) = self.take_file()
+                && let Some(by_file) = self.read_by_file(target.deadline).await?
             {
-                // The engine has stopped before us, or removes the container: its file has what it did not get to send.
-                end = self.read_file(&held, target.deadline).await?;
-                self.held = Some(held);
+                end = by_file;
             }
             match end {
                 ReadEnd::Eof => {}
@@ -89,6 +99,15 @@ impl Reader {
         self.append_all().await?;
         self.answer(target);
         Ok(())
+    }
+
+    /// The engine has stopped before us, or removes the container: its file has what it did not get to send. `None`: there
+    /// is no file that can be read.
+    async fn read_by_file(&mut self, deadline: Option<Instant>) -> Result<Option<ReadEnd>, Error> {
+        let Some(held) = self.take_file() else { return Ok(None) };
+        let end = self.read_file(&held, deadline).await?;
+        self.held = Some(held);
+        Ok(Some(end))
     }
 
     pub(super) async fn is_gone(&mut self) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -11,6 +12,10 @@ use crate::record::{GapKind, Nanos};
 
 /// Most gaps that are kept one by one; further ones are only counted.
 pub const GAPS_MAX: usize = 1_000;
+
+/// An engine that was reached and is away for so long at a stop is gone: one that starts anew listens again by then, or its
+/// containers are read on by the next start.
+pub(super) const AWAY_MAX: Duration = Duration::from_secs(2);
 
 /// Why lines of a container may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +65,8 @@ pub struct Gap {
 #[derive(Debug, Default)]
 pub struct Stats {
     pub(super) engine_up: AtomicBool,
+    /// The engine's events are heard: what it does not say of its containers did not happen.
+    listening: watch::Sender<bool>,
     pub(super) containers: AtomicU64,
     pub(super) following: AtomicU64,
     pub(super) read_bytes: AtomicU64,
@@ -127,10 +134,35 @@ impl Stats {
         self.running.borrow().values().cloned().collect()
     }
 
-    /// Resolves when no selected container runs.
+    pub(super) fn set_listening(&self, listening: bool) {
+        self.listening.send_replace(listening);
+    }
+
+    /// Whether the engine is there to say what becomes of its containers.
+    pub fn listening(&self) -> bool {
+        *self.listening.borrow()
+    }
+
+    /// Resolves when no selected container runs, or nobody is there to tell: an engine that stops, as it does before us
+    /// when the machine goes down, says of no container that it ended.
     pub async fn idle(&self) {
-        // The sender is `self`: it cannot be gone.
-        let _ = self.running.subscribe().wait_for(BTreeMap::is_empty).await;
+        let mut running = self.running.subscribe();
+        tokio::select! {
+            // The sender is `self`: it cannot be gone.
+            _ = running.wait_for(BTreeMap::is_empty) => {}
+            () = self.away() => {}
+        }
+    }
+
+    /// Resolves when the engine has been away for [`AWAY_MAX`].
+    async fn away(&self) {
+        let mut listening = self.listening.subscribe();
+        loop {
+            let _ = listening.wait_for(|listening| !*listening).await;
+            if tokio::time::timeout(AWAY_MAX, listening.wait_for(|listening| *listening)).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Gaps so far, and the first [`GAPS_MAX`] of them.
@@ -161,5 +193,42 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_containers_ends_with_the_last_one_or_with_the_engine() {
+        let stats = std::sync::Arc::new(Stats::default());
+        let waiting = || {
+            let (stats, begun) = (std::sync::Arc::clone(&stats), tokio::time::Instant::now());
+            tokio::spawn(async move {
+                stats.idle().await;
+                begun.elapsed()
+            })
+        };
+        let second = Duration::from_secs(1);
+        stats.set_listening(true);
+        stats.set_running("1", Some("one"));
+        let idle = waiting();
+        tokio::time::sleep(60 * second).await;
+        // Away for a moment: it starts anew.
+        stats.set_listening(false);
+        tokio::time::sleep(second).await;
+        stats.set_listening(true);
+        tokio::time::sleep(60 * second).await;
+        assert!(!idle.is_finished());
+        stats.set_running("1", None);
+        assert_eq!(idle.await.expect("no panic"), 121 * second);
+
+        stats.set_running("2", Some("two"));
+        let idle = waiting();
+        tokio::time::sleep(second).await;
+        stats.set_listening(false);
+        assert_eq!(idle.await.expect("no panic"), second + AWAY_MAX);
+        assert_eq!(waiting().await.expect("no panic"), AWAY_MAX);
     }
 }

@@ -67,6 +67,10 @@ pub struct AzureSettings {
     pub token_lifetime: Duration,
     /// IMDS gives `expires_on` as a number, against its documentation.
     pub numeric_expires_on: bool,
+    /// Most bytes of a body as it is sent; less than Azure's where a gateway stands before it.
+    pub wire_max_bytes: usize,
+    /// The table has the Auxiliary plan, which takes half an hour of `TimeGenerated` in one call.
+    pub auxiliary: bool,
 }
 
 impl Default for AzureSettings {
@@ -87,6 +91,8 @@ impl Default for AzureSettings {
             token_audience: None,
             token_lifetime: Duration::from_secs(3599),
             numeric_expires_on: false,
+            wire_max_bytes: ingestion::WIRE_MAX_BYTES,
+            auxiliary: false,
         }
     }
 }
@@ -111,6 +117,8 @@ pub struct Ledger {
     /// Most bytes of a body as sent, and inflated.
     pub max_wire_bytes: usize,
     pub max_raw_bytes: usize,
+    /// Bytes of each body inflated, in order of arrival.
+    pub raw_bytes: Vec<usize>,
     /// Most records of one call that was stored.
     pub max_call_records: u64,
     /// Calls whose body was compressed.

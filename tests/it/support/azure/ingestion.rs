@@ -24,6 +24,9 @@ pub const INFLATED_MAX_BYTES: usize = 50 * 1024 * 1024;
 /// logferry's own promise for bodies before compression.
 pub const PROMISED_RAW_BYTES: usize = 1_000_000;
 
+/// Most seconds of `TimeGenerated` that a call for a table of the Auxiliary plan may span.
+const AUXILIARY_SPAN_SECONDS: i64 = 30 * 60;
+
 /// How much of a body the server reads before it gives up; well over all limits, so that it can say which was passed.
 const READ_MAX_BYTES: usize = 64 * 1024 * 1024;
 
@@ -132,9 +135,10 @@ fn take(service: &Service, method: &Method, uri: &Uri, headers: &HeaderMap, body
         let id = id.to_str().unwrap_or_default().to_owned();
         service.note(|ledger| ledger.request_ids.push(id));
     }
-    if body.len() > WIRE_MAX_BYTES {
+    let most = service.settings.wire_max_bytes;
+    if body.len() > most {
         let message = format!(
-            "Maximum allowed content length: {WIRE_MAX_BYTES} bytes (1 MB). Provided content length: {} bytes.",
+            "Maximum allowed content length: {most} bytes (1 MB). Provided content length: {} bytes.",
             body.len()
         );
         return refuse(413, "ContentLengthLimitExceeded", message);
@@ -144,6 +148,7 @@ fn take(service: &Service, method: &Method, uri: &Uri, headers: &HeaderMap, body
         ledger.gzipped += u64::from(gzipped);
         ledger.max_wire_bytes = ledger.max_wire_bytes.max(body.len());
         ledger.max_raw_bytes = ledger.max_raw_bytes.max(raw.len());
+        ledger.raw_bytes.push(raw.len());
         ledger.bodies_over_promise += u64::from(raw.len() > PROMISED_RAW_BYTES);
     });
     let rows = parse(&raw)?;
@@ -154,6 +159,9 @@ fn take(service: &Service, method: &Method, uri: &Uri, headers: &HeaderMap, body
         if service.lock().poison.as_ref().is_some_and(|poison| poison(row)) {
             return refuse(400, "InvalidPayload", "The payload holds a record that cannot be taken.");
         }
+    }
+    if service.settings.auxiliary {
+        check_times(&rows)?;
     }
     let now = jiff::Timestamp::now();
     service.note(|ledger| {
@@ -167,6 +175,26 @@ fn take(service: &Service, method: &Method, uri: &Uri, headers: &HeaderMap, body
         }
     });
     Ok(())
+}
+
+/// What a table of the Auxiliary plan wants besides.
+fn check_times(rows: &[Record]) -> Result<(), Refusal> {
+    let mut range: Option<(jiff::Timestamp, jiff::Timestamp)> = None;
+    for row in rows {
+        let text = row.get("TimeGenerated").and_then(|value| value.as_str()).unwrap_or_default();
+        let digits = text.split_once('.').map(|(_, fraction)| fraction.trim_end_matches('Z').len());
+        let Some(time) = text.parse::<jiff::Timestamp>().ok().filter(|_| digits == Some(6)) else {
+            return refuse(400, "InvalidPayload", format!("TimeGenerated {text:?} has not six decimals."));
+        };
+        let (first, last) = range.unwrap_or((time, time));
+        range = Some((first.min(time), last.max(time)));
+    }
+    match range {
+        Some((first, last)) if last.as_second() - first.as_second() > AUXILIARY_SPAN_SECONDS => {
+            refuse(400, "RecordsTimeRangeIsMoreThan30Minutes", "The time range of the records is too wide.")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_url<'a>(method: &Method, uri: &'a Uri) -> Result<(&'a str, &'a str), Refusal> {
