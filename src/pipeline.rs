@@ -312,7 +312,7 @@ impl Pipeline {
         pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
         // A drain for an event needs the handles on all sources.
         if let Some(options) = announced {
-            pipeline.follow_announced(options, records)?;
+            pipeline.follow_announced(options, settled.event_names, records)?;
         }
         Ok(pipeline)
     }
@@ -367,11 +367,16 @@ impl Pipeline {
         Ok(())
     }
 
-    fn follow_announced(&mut self, options: Announced, records: source::announced::Setup) -> Result<(), Error> {
+    fn follow_announced(
+        &mut self,
+        options: Announced,
+        names: Vec<String>,
+        records: source::announced::Setup,
+    ) -> Result<(), Error> {
         let client = Arc::new(Client::new(options.imds.clone(), USER_AGENT).map_err(Error::Imds)?);
         let board = Arc::new(announced::Board::default());
         let (told, said) = mpsc::channel(announced::TOLD_QUEUE);
-        let setup = announced::Setup { options, client, drainer: self.drainer(), board: Arc::clone(&board), told };
+        let setup = announced::Setup { options, names, client, drainer: self.drainer(), board: Arc::clone(&board), told };
         let records = tokio::spawn(source::announced::run(records, said)).abort_handle();
         let follower = tokio::spawn(announced::run(setup)).abort_handle();
         self.announced = Some(Following { board, tasks: [records, follower] });

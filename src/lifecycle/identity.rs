@@ -39,6 +39,8 @@ pub struct Settled {
     /// Those of `[run]` that have a value, without VMName, in their order.
     pub columns: Vec<(String, String)>,
     pub vm_name: String,
+    /// By which names announced events can mean this VM; empty where IMDS has not said which it is.
+    pub event_names: Vec<String>,
     /// The state folder was copied from another machine: its origins are not ours.
     pub cloned: bool,
 }
@@ -122,7 +124,8 @@ pub fn settle(
     out.keep.machine_id = machine_id.to_owned();
     let known_id = kept.map(|kept| kept.vm_id.clone()).unwrap_or_default();
     out.keep.vm_id = if vm_id.is_empty() { known_id } else { vm_id.to_owned() };
-    out.settled = Settled { columns, vm_name, cloned };
+    let event_names = instance.map(Instance::event_names).unwrap_or_default();
+    out.settled = Settled { columns, vm_name, event_names, cloned };
     out
 }
 

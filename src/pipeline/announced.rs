@@ -69,6 +69,8 @@ pub struct Options {
 /// What the task needs.
 pub(super) struct Setup {
     pub options: Options,
+    /// By which names events can mean this VM; empty: IMDS has to be asked.
+    pub names: Vec<String>,
     pub client: Arc<Client>,
     pub drainer: Drainer,
     pub board: Arc<Board>,
@@ -77,10 +79,14 @@ pub(super) struct Setup {
 }
 
 /// Until the pipeline is stopping.
-pub(super) async fn run(setup: Setup) {
+pub(super) async fn run(mut setup: Setup) {
     let drainer = setup.drainer.clone();
     let follow = async {
-        let names = names(&setup.client, &setup.board).await;
+        let names = match std::mem::take(&mut setup.names) {
+            known if known.is_empty() => names(&setup.client, &setup.board).await,
+            known => known,
+        };
+        tracing::info!(vm = names.first(), "announced events of this VM are looked for once a second");
         let (kinds, margin) = (setup.options.kinds.clone(), setup.options.margin);
         let decider = Decider::new(scheduled_events::Options { names, kinds, margin });
         let follower = Follower {
@@ -112,7 +118,6 @@ async fn names(client: &Client, board: &Board) -> Vec<String> {
             Ok(instance) => {
                 let names = instance.event_names();
                 if !names.is_empty() {
-                    tracing::info!(vm = names[0], "announced events of this VM are looked for once a second");
                     board.set_fault(None);
                     return names;
                 }

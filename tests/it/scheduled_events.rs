@@ -364,6 +364,28 @@ async fn a_sink_that_is_away_until_after_the_deadline_still_gets_all_and_the_eve
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_keep_an_event_from_being_approved_until_they_are_sent_again() {
+    let server = ImdsServer::start(compute("vm-7"));
+    let azure = AzureServer::start(AzureSettings::default());
+    azure.poison(|record| record.get("Message").is_some_and(|message| message == "line 17"));
+    let mut ferry = Ferry::new(&format!("{RUN}{FILES}{}{}", azure_sink(&azure), teardown(&server, "")));
+    ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &azure.authority);
+    append(&ferry.path("a.log"), (0..100).map(|n| format!("line {n}")));
+    let running = ferry.run();
+    server.until("polls", LIMIT, |l| l.answered(Target::Events, 200) > 0).await;
+    server.announce(Announced::new("A", "Terminate", &["vm-7"], NOTICE));
+    until("the reason", async || running.text().contains("nothing is approved: dead letters").then_some(())).await;
+    assert_eq!(server.read(|l| l.asked(Target::Approval)), 0);
+    azure.poison(|_| false);
+    let replayed = ferry.call(&["replay"]);
+    assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+    server.until("the approval", LIMIT, |l| !l.approvals.is_empty()).await;
+    let held = azure.read(|l| l.records.iter().filter(|record| record["Source"] == "agent").count());
+    assert_eq!(held, 100);
+    assert_eq!(running.stop().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn polls_that_fail_are_said_once_and_go_on() {
     let mut story = Story::begin("").await;
     story.server.outage(Target::Events, Fault::Status(503, None), None);

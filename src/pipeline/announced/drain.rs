@@ -16,6 +16,9 @@ const SETTLE: Duration = Duration::from_secs(1);
 const AGAIN_PAUSE_FIRST: Duration = Duration::from_secs(1);
 const AGAIN_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// The same where dead letters are what keeps it from being whole.
+const DEAD_LETTERS_PAUSE: Duration = Duration::from_secs(10);
+
 /// Longest that a drain waits for the records of what it is for: the buffer may be full.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 
@@ -37,7 +40,8 @@ pub(super) async fn settle(told: &mpsc::Sender<Told>) {
 }
 
 /// Resolves when no selected container runs and all up to then is delivered, with the manifest of that. Where that is not
-/// so in time, a manifest is written before the deadline, and it goes on without one.
+/// so in time, a manifest is written before the deadline, and it goes on without one. What a sink refused is not delivered:
+/// it is on a disk that is about to go.
 pub(super) async fn drain(drainer: &Drainer, deadline: Instant) {
     let _hurried = drainer.hurry();
     let mut deadline = Some(deadline);
@@ -54,17 +58,22 @@ pub(super) async fn drain(drainer: &Drainer, deadline: Instant) {
             }
         };
         let is_whole = report.exit_code() != EXIT_LEFT;
-        if report.exit_code() == EXIT_DEAD_LETTERS {
-            tracing::warn!("dead letters are on the disk of this VM only: `logferry replay` sends them again");
-        }
+        let has_dead_letters = report.exit_code() == EXIT_DEAD_LETTERS;
         for manifest in &report.manifests {
             tracing::info!(manifest, took_s = report.took.as_secs_f64(), "drained");
         }
-        if is_whole && drainer.is_idle() {
+        if is_whole && !has_dead_letters && drainer.is_idle() {
             return;
         }
         if !is_whole {
             tracing::warn!("not everything is delivered in time for what Azure announces; delivery goes on");
+        }
+        if has_dead_letters {
+            tracing::warn!(
+                "nothing is approved: dead letters are on the disk of this VM only, `logferry replay` sends them again"
+            );
+            // A replay is what they wait for, and that is done by hand.
+            pause = DEAD_LETTERS_PAUSE;
         }
         deadline = None;
         sleep(pause).await;
