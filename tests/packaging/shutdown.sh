@@ -14,6 +14,21 @@ SHUTDOWN_MAX_SECONDS=25  # for the whole machine: a VM that goes away may give 3
 SHORT_TIMEOUT_SECONDS=3  # of the unit, where a stop is to take longer
 CONTAINER_SECONDS=8      # that a container runs on which a stop waits for
 TALKERS=(one two three four brief)
+OTHER_DRIVER=other       # one more, whose log is no file that can be read: its rest without an end is with the engine
+
+hierarchies() { cut -d : -f 2 /proc/self/cgroup | sort; }
+mounted() { awk '$5 ~ "^/sys/fs/cgroup/" { print $5 }' | sort; }
+
+# systemd mounts each hierarchy of cgroups that the kernel has (version 1). What the engine in there leaves in one that is
+# mounted nowhere else keeps it alive when the machine is gone, and the engine out here would then hear of no container any
+# more that it ran out of memory.
+leave_hierarchies() {
+  local path
+  comm -13 <(mounted </proc/self/mountinfo) <(inside cat /proc/self/mountinfo | mounted) >"$WORK/own"
+  while read -r path; do inside umount "$path"; done <"$WORK/own"
+}
+
+left_nothing() { equal "$HIERARCHIES" "$(hierarchies)"; }
 
 # What is needed of the package, without its installation: that is what run.sh is about.
 install_program() {
@@ -81,18 +96,23 @@ while :; do
 done
 SH
   local name options
-  for name in "${TALKERS[@]}"; do
+  for name in "${TALKERS[@]}" "$OTHER_DRIVER"; do
     options=()
     [[ $name != brief ]] || options=(--rm)
+    [[ $name != "$OTHER_DRIVER" ]] || options=(--log-driver local)
     inside docker run -d --name "$name" --network none -v /told:/told -v /talk:/talk "${options[@]}" \
       logferry-test/busybox:1 sh /talk/talk.sh "$name" "$LAST_LINES" >/dev/null
   done
 }
 
-all_of() { # NAME; each line that the container wrote, once
+lines_of() { # NAME; each line that the container wrote, once
   local lines
   lines=$(cat "$WORK/told/$1") && held "$1-line" "$lines" "$WORK/records.ndjson" &&
-    held "$1-last" "$LAST_LINES" "$WORK/records.ndjson" && held "$1-end" 1 "$WORK/records.ndjson"
+    held "$1-last" "$LAST_LINES" "$WORK/records.ndjson"
+}
+
+all_of() { # NAME; and the rest without an end
+  lines_of "$1" && held "$1-end" 1 "$WORK/records.ndjson"
 }
 
 manifest_is_complete() {
@@ -126,7 +146,9 @@ stop_that_takes_long() {
 }
 
 echo "# a machine with systemd and Docker"
+HIERARCHIES=$(hierarchies)
 boot systemd-docker none
+leave_hierarchies
 install_program
 watch_order
 check "systemd finds nothing wrong in the unit" inside systemd-analyze verify --man=no logferry.service
@@ -150,6 +172,9 @@ for name in "${TALKERS[@]}"; do
   check "container $name: each of $(cat "$WORK/told/$name") lines, its last $LAST_LINES and the rest without an end are there, once" \
     all_of "$name"
 done
+check "container $OTHER_DRIVER, with another log driver: its lines are there, once" lines_of "$OTHER_DRIVER"
 check "the manifest of the end is complete" manifest_is_complete
+docker rm -f "$CONTAINER" >/dev/null
+check "it leaves no hierarchy of cgroups behind" retry_until "$BOOT_SECONDS" left_nothing
 check "the machine went down in $took s" at_most "$SHUTDOWN_MAX_SECONDS" "$took"
 finished
