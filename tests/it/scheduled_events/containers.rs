@@ -22,11 +22,22 @@ fn messages(ferry: &Ferry) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_approved_when_the_last_container_has_ended_and_all_of_it_is_delivered() {
-    let containers = Containers::new("event").await;
+    check_that_it_is_waited_for("event", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_the_engine_removes_at_its_end_is_waited_for_too() {
+    check_that_it_is_waited_for("event-rm", &["--rm"]).await;
+}
+
+async fn check_that_it_is_waited_for(test: &str, options: &[&str]) {
+    let containers = Containers::new(test).await;
     let server = ImdsServer::start(compute("vm-7"));
     let mut ferry = ferry(&containers, &server);
     let running = ferry.run();
-    let name = containers.start("works", &[], "echo begun; while [ ! -e /tmp/end ]; do sleep 0.1; done; echo ended");
+    until("the engine", async || running.text().contains("Docker engine reached").then_some(())).await;
+    let name =
+        containers.start("works", options, "echo begun; while [ ! -e /tmp/end ]; do sleep 0.1; done; echo ended");
     until("its first line", async || messages(&ferry).contains(&"begun".to_owned()).then_some(())).await;
     server.announce(Announced::new("A", "Terminate", &["vm-7"], Duration::from_secs(600)));
     until_state(&mut ferry, "draining").await;
