@@ -376,7 +376,8 @@ impl Pipeline {
         let client = Arc::new(Client::new(options.imds.clone(), USER_AGENT).map_err(Error::Imds)?);
         let board = Arc::new(announced::Board::default());
         let (told, said) = mpsc::channel(announced::TOLD_QUEUE);
-        let setup = announced::Setup { options, names, client, drainer: self.drainer(), board: Arc::clone(&board), told };
+        let setup =
+            announced::Setup { options, names, client, drainer: self.drainer(), board: Arc::clone(&board), told };
         let records = tokio::spawn(source::announced::run(records, said)).abort_handle();
         let follower = tokio::spawn(announced::run(setup)).abort_handle();
         self.announced = Some(Following { board, tasks: [records, follower] });
