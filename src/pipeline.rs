@@ -4,8 +4,10 @@
 mod announced;
 mod drain;
 mod inputs;
+mod manifests;
 mod rates;
 mod replay;
+mod report;
 mod tap;
 
 use std::path::PathBuf;
@@ -32,10 +34,13 @@ use crate::source::{Control, RunColumns, docker, file};
 use crate::{ingest, record, source};
 
 use inputs::{Ends, Inputs, Stops};
+use manifests::Manifests;
+use report::sink_report;
 
 pub use announced::Options as Announced;
 pub use drain::{Drainer, Step, Stop};
 pub use replay::Replays;
+pub use report::Watched;
 pub use tap::{LAG_MAX_BYTES, QUEUE_MAX_BYTES, TAPS_MAX, Tap, Tapped};
 
 /// Messages to one Docker source that wait to be taken; who sends waits.
@@ -46,9 +51,6 @@ const THREAD_LOOK: Duration = Duration::from_secs(1);
 
 /// Longest that a stop waits for deliveries to notice that they are over.
 const END_MAX: Duration = Duration::from_secs(5);
-
-/// How often origins that have ended and are delivered are looked for.
-const RETIRE_LOOK: Duration = Duration::from_millis(500);
 
 /// Share of the time left that is kept for the manifest's own delivery, and its bounds.
 const MANIFEST_SHARE: u32 = 10;
@@ -135,67 +137,6 @@ struct Following {
 impl Drop for Following {
     fn drop(&mut self) {
         self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
-    }
-}
-
-/// Writes manifests; the task retires origins while the pipeline runs.
-struct Manifests {
-    keeper: Arc<Mutex<Keeper>>,
-    origins: buffer::OriginsWatch,
-    retiring: tokio::task::AbortHandle,
-}
-
-impl Manifests {
-    fn start(setup: manifest::Setup) -> Self {
-        let origins = setup.origins.clone();
-        let keeper = Arc::new(Mutex::new(Keeper::new(setup)));
-        let kept = Arc::clone(&keeper);
-        let task = tokio::spawn(async move {
-            let mut look = tokio::time::interval(RETIRE_LOOK);
-            look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                look.tick().await;
-                if kept.lock().await.retire_passed().await.is_err() {
-                    return;
-                }
-            }
-        });
-        Manifests { keeper, origins, retiring: task.abort_handle() }
-    }
-}
-
-impl Drop for Manifests {
-    fn drop(&mut self) {
-        self.retiring.abort();
-    }
-}
-
-/// What can be seen of a pipeline from outside.
-pub struct Watched {
-    sums: buffer::SumsWatch,
-    sinks: Vec<Handle>,
-    end_inputs: Stops,
-}
-
-impl Watched {
-    /// How many lines were taken up, and how many records each sink is done with.
-    pub fn figures(&self) -> (u64, Vec<(Arc<str>, u64)>) {
-        let lines = self.sums.get().values().map(|sum| sum.lines).sum();
-        let done = |sink: &Handle| {
-            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            (Arc::clone(&sink.name), load(&sink.stats.accepted) + load(&sink.stats.dead_lettered))
-        };
-        (lines, self.sinks.iter().map(done).collect())
-    }
-
-    /// What is read once is taken as ended, standard input and compressed files: what was read of it is delivered.
-    pub fn end_input(&self) {
-        self.end_inputs.set();
-    }
-
-    /// Standard output was closed by whoever read it: there is nobody to write for.
-    pub fn output_is_gone(&self) -> bool {
-        self.sinks.iter().any(|sink| sink.stats.fault().is_some_and(|fault| fault.contains(console::CLOSED)))
     }
 }
 
@@ -575,60 +516,6 @@ impl Pipeline {
         report.took = self.started.elapsed();
         Ok(report)
     }
-}
-
-fn sink_report(sink: &Handle, unfinished: bool, left: u64) -> SinkReport {
-    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    SinkReport {
-        name: sink.name.to_string(),
-        accepted: load(&sink.stats.accepted),
-        dead_lettered: load(&sink.stats.dead_lettered),
-        without_document: load(&sink.stats.without_document),
-        no_letters_left: sink.dead_letter_bytes() == 0,
-        evicted: load(&sink.stats.evicted),
-        damaged_bytes: load(&sink.stats.damaged_bytes),
-        possible_doubles: load(&sink.stats.possible_doubles),
-        left,
-        unfinished,
-        fault: sink.stats.fault(),
-    }
-}
-
-fn file_gap_lines(stats: &file::Stats) -> Vec<String> {
-    let mut lines = Vec::new();
-    let (unread, missed) = (stats.unread_bytes.get(), stats.missed_files.get());
-    if unread > 0 {
-        lines.push(format!("{unread} bytes were truncated, overwritten or deleted in files before they were read"));
-    }
-    if missed > 0 {
-        lines.push(format!("{missed} files were gone before they could be opened"));
-    }
-    lines.extend(inputs::utf_16(stats));
-    lines
-}
-
-fn gap_lines(stats: &docker::Stats) -> Vec<String> {
-    let (total, gaps) = stats.gaps();
-    let mut lines: Vec<String> = gaps
-        .iter()
-        .map(|gap| {
-            let why = match gap.reason {
-                docker::GapReason::Rotated => "the engine had rotated its log away",
-                docker::GapReason::Gone => "the container was removed before its log was read to the end",
-                docker::GapReason::Unreadable => "the engine does not hand out its log",
-                docker::GapReason::BrokenOff => "the engine broke the log off",
-                docker::GapReason::Skipped => "the engine skipped lines while its log was followed",
-                docker::GapReason::Unproven => "the engine rotated its log too fast to tell whether it skipped lines",
-                docker::GapReason::Lossy => "its log driver may drop lines without a word",
-            };
-            let after = gap.after.map(|after| format!(" after {}", record::time::rfc3339(after))).unwrap_or_default();
-            format!("container {}{after}: {why}", gap.name)
-        })
-        .collect();
-    if total > lines.len() as u64 {
-        lines.push(format!("and {} more", total - lines.len() as u64));
-    }
-    lines
 }
 
 /// Waits until every sink has passed `target`.

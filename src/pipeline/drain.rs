@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::announced::Board;
 use super::rates::Rates;
+use super::report::{file_gap_lines, gap_lines, sink_report};
 use super::tap::{Tap, Taps};
-use super::{Gone, delivered, file_gap_lines, gap_lines, keep_share, sink_report, sleep_until};
+use super::{Gone, delivered, keep_share, sleep_until};
 use crate::buffer::{self, LogPosition, OriginsWatch, Snapshot};
 use crate::delivery::{Handle, Hurry, Standing};
 use crate::lifecycle::Report;

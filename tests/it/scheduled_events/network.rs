@@ -5,6 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::docker::containers::Containers;
 use crate::support::azure::{AzureServer, AzureSettings, Fault};
 use crate::support::ferry::{Ferry, append, until};
 use crate::support::imds::{Announced, ImdsServer, Target, compute};
@@ -29,41 +30,54 @@ fn line(n: usize) -> String {
     format!("2026-11-20 23:00:33,123 - agent.worker - INFO - step {n:09} {}", "x".repeat(LINE_BYTES - 71))
 }
 
-/// A VM with a managed identity, whose sink accepts nothing until the event is announced.
+/// What the container prints: lines, and more of them once it is told to end.
+const PRINTED: usize = 2_000;
+const SCRIPT: &str = "i=0; while [ $i -lt 1000 ]; do i=$((i+1)); echo line $i; done; while [ ! -e /tmp/end ]; do sleep 0.1; \
+                      done; while [ $i -lt 2000 ]; do i=$((i+1)); echo line $i; done";
+
+/// A VM with a managed identity, a file and a container, whose sink accepts nothing until the event is announced.
 fn last_minutes(event_type: &str, notice: Duration, megabytes: usize) {
     let Some(network) = Network::new() else { return };
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let azure = network.enter(|| AzureServer::start(AzureSettings::default()));
     let server = ImdsServer::start_in(&network, compute("vm-7"), Some(&azure));
     let settings = &azure.settings;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
+    let containers = runtime.block_on(Containers::new("last-minutes"));
     let mut ferry = Ferry::new(&format!(
         "[run]\nrun_id = \"42\"\nvm_name = \"vm-7\"\n[[sources.file]]\nname = \"agent\"\ninclude = [\"{{dir}}/*.log\"]\n\
          [sinks.azure_monitor]\nendpoint = \"{}\"\ndcr_id = \"{}\"\nstream = \"{}\"\n\
-         credential = {{ kind = \"managed_identity\" }}\n[teardown]\nscheduled_events = \"on\"\n",
-        azure.endpoint, settings.dcr_id, settings.stream
+         credential = {{ kind = \"managed_identity\" }}\n[teardown]\nscheduled_events = \"on\"\n{}",
+        azure.endpoint,
+        settings.dcr_id,
+        settings.stream,
+        containers.source()
     ));
     ferry.start_by(&network.starter());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
     azure.fault_rule(|_| Some(Fault::Status(503, None)));
     let running = ferry.run();
     runtime.block_on(server.until("polls", LIMIT, |l| l.answered(Target::Events, 200) > 0));
     let count = lines(megabytes);
+    let works = containers.start("works", &[], SCRIPT);
     append(&ferry.path("a.log"), (0..count).map(line));
     // It has been read when the event comes: what is left is to deliver it.
     runtime.block_on(until("the backlog", async || {
         let ended = ferry.call(&["status", "--json"]);
         let status: serde_json::Value = serde_json::from_str(&ended.stdout).ok()?;
-        (status["sources"]["agent"]["lines"] == count).then_some(())
+        let printed = status["sources"]["containers"]["lines"].as_u64()?;
+        (status["sources"]["agent"]["lines"] == count && printed >= 1_000).then_some(())
     }));
     assert_eq!(azure.read(|l| l.records.len()), 0, "nothing is accepted yet");
 
     let announced = server.elapsed();
     azure.fault_rule(|_| None);
     server.announce(Announced::new("A", event_type, &["vm-7"], notice));
+    containers.call(&["exec", &works, "touch", "/tmp/end"]);
     runtime.block_on(server.until("the approval", notice, |l| !l.approvals.is_empty()));
-    let (delivered, manifest) = azure.read(|l| {
+    let (delivered, printed, manifest) = azure.read(|l| {
+        let of = |column: &str, value: &str| l.records.iter().filter(|record| record[column] == value).count();
         let manifest = l.records.iter().rfind(|record| record["EventType"] == "logferry.manifest").cloned();
-        (l.records.iter().filter(|record| record["Source"] == "agent").count(), manifest)
+        (of("Source", "agent"), of("Stream", "stdout"), manifest)
     });
     let approved = server.read(|l| l.approvals[0].clone());
     println!(
@@ -71,7 +85,7 @@ fn last_minutes(event_type: &str, notice: Duration, megabytes: usize) {
         count * LINE_BYTES / 1_000_000,
         (approved.1 - announced).as_secs_f64()
     );
-    assert_eq!((approved.0.as_str(), delivered), ("A", count));
+    assert_eq!((approved.0.as_str(), delivered, printed), ("A", count, PRINTED));
     let manifest = manifest.expect("a manifest");
     assert_eq!(manifest["Fields"]["complete"], true, "{manifest:?}");
     assert!(manifest["Fields"]["lines"].as_u64() > Some(count as u64), "the record of the event counts too");

@@ -1,0 +1,95 @@
+//! What a pipeline says of itself: figures while it runs, and the lines of its report.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::inputs::{self, Stops};
+use crate::buffer;
+use crate::delivery::Handle;
+use crate::lifecycle::SinkReport;
+use crate::record;
+use crate::sink::console;
+use crate::source::{docker, file};
+
+/// What can be seen of a pipeline from outside.
+pub struct Watched {
+    pub(super) sums: buffer::SumsWatch,
+    pub(super) sinks: Vec<Handle>,
+    pub(super) end_inputs: Stops,
+}
+
+impl Watched {
+    /// How many lines were taken up, and how many records each sink is done with.
+    pub fn figures(&self) -> (u64, Vec<(Arc<str>, u64)>) {
+        let lines = self.sums.get().values().map(|sum| sum.lines).sum();
+        let done = |sink: &Handle| {
+            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            (Arc::clone(&sink.name), load(&sink.stats.accepted) + load(&sink.stats.dead_lettered))
+        };
+        (lines, self.sinks.iter().map(done).collect())
+    }
+
+    /// What is read once is taken as ended, standard input and compressed files: what was read of it is delivered.
+    pub fn end_input(&self) {
+        self.end_inputs.set();
+    }
+
+    /// Standard output was closed by whoever read it: there is nobody to write for.
+    pub fn output_is_gone(&self) -> bool {
+        self.sinks.iter().any(|sink| sink.stats.fault().is_some_and(|fault| fault.contains(console::CLOSED)))
+    }
+}
+
+pub(super) fn sink_report(sink: &Handle, unfinished: bool, left: u64) -> SinkReport {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    SinkReport {
+        name: sink.name.to_string(),
+        accepted: load(&sink.stats.accepted),
+        dead_lettered: load(&sink.stats.dead_lettered),
+        without_document: load(&sink.stats.without_document),
+        no_letters_left: sink.dead_letter_bytes() == 0,
+        evicted: load(&sink.stats.evicted),
+        damaged_bytes: load(&sink.stats.damaged_bytes),
+        possible_doubles: load(&sink.stats.possible_doubles),
+        left,
+        unfinished,
+        fault: sink.stats.fault(),
+    }
+}
+
+pub(super) fn file_gap_lines(stats: &file::Stats) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (unread, missed) = (stats.unread_bytes.get(), stats.missed_files.get());
+    if unread > 0 {
+        lines.push(format!("{unread} bytes were truncated, overwritten or deleted in files before they were read"));
+    }
+    if missed > 0 {
+        lines.push(format!("{missed} files were gone before they could be opened"));
+    }
+    lines.extend(inputs::utf_16(stats));
+    lines
+}
+
+pub(super) fn gap_lines(stats: &docker::Stats) -> Vec<String> {
+    let (total, gaps) = stats.gaps();
+    let mut lines: Vec<String> = gaps
+        .iter()
+        .map(|gap| {
+            let why = match gap.reason {
+                docker::GapReason::Rotated => "the engine had rotated its log away",
+                docker::GapReason::Gone => "the container was removed before its log was read to the end",
+                docker::GapReason::Unreadable => "the engine does not hand out its log",
+                docker::GapReason::BrokenOff => "the engine broke the log off",
+                docker::GapReason::Skipped => "the engine skipped lines while its log was followed",
+                docker::GapReason::Unproven => "the engine rotated its log too fast to tell whether it skipped lines",
+                docker::GapReason::Lossy => "its log driver may drop lines without a word",
+            };
+            let after = gap.after.map(|after| format!(" after {}", record::time::rfc3339(after))).unwrap_or_default();
+            format!("container {}{after}: {why}", gap.name)
+        })
+        .collect();
+    if total > lines.len() as u64 {
+        lines.push(format!("and {} more", total - lines.len() as u64));
+    }
+    lines
+}
