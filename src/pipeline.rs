@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::buffer::storage::Disk;
 use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
 use crate::delivery::{Delivery, DeliveryError, Handle};
+use crate::ingest::redact::Redactor;
 use crate::lifecycle::report::SinkReport;
 use crate::lifecycle::{Report, StateDir, StateError};
 use crate::manifest::{self, Keeper};
@@ -67,6 +68,8 @@ pub struct Setup {
     /// Which compressed files are read, once; `None`: they are left alone.
     pub archives: Option<archive::Which>,
     pub sinks: Vec<sink::Options>,
+    /// What becomes of secrets, in `run_columns` and in the lines of all sources.
+    pub redactor: Arc<Redactor>,
     /// Whether manifests are written: a state folder that goes with the process proves nothing.
     pub manifests: bool,
 }
@@ -118,6 +121,7 @@ pub struct Pipeline {
     stopping: watch::Sender<bool>,
     taps: tap::Taps,
     rates: rates::Rates,
+    redactor: Arc<Redactor>,
 }
 
 /// Writes manifests; the task retires origins while the pipeline runs.
@@ -201,7 +205,24 @@ impl Pipeline {
     /// # Errors
     /// [`Error`]; then nothing runs.
     pub fn start(setup: Setup) -> Result<Self, Error> {
-        let Setup { run_columns, vm_name, state_dir, buffer, files, docker, stdin, archives, sinks, manifests } = setup;
+        let Setup {
+            run_columns,
+            vm_name,
+            state_dir,
+            buffer,
+            files,
+            docker,
+            stdin,
+            archives,
+            sinks,
+            redactor,
+            manifests,
+        } = setup;
+        let redact = |(name, value): (String, String)| {
+            let value = redactor.column(&name, value);
+            (name, value)
+        };
+        let run_columns = run_columns.into_iter().map(redact).collect();
         let state = StateDir::open(&state_dir, vm_name.as_deref(), crate::lifecycle::state_dir::host_name)?;
         let run = run_columns_with(run_columns, state.vm_name());
         let mut built = Vec::new();
@@ -272,6 +293,7 @@ impl Pipeline {
             stopping: watch::Sender::new(false),
             taps,
             rates,
+            redactor,
         };
         let files = match archives {
             Some(which) => pipeline.inputs.start_archives(archive::Setup {
@@ -380,6 +402,7 @@ impl Pipeline {
             stopping: self.stopping.subscribe(),
             taps: self.taps.clone(),
             rates: self.rates.clone(),
+            redactor: Arc::clone(&self.redactor),
         }
     }
 
@@ -507,6 +530,7 @@ impl Pipeline {
             self.deliveries.abort_all();
         }
         report.sources = self.control.sums();
+        report.redactions = drain::redactions(&self.redactor);
         report.gaps = self.drainer().gaps();
         report.unreadable = self.unreadable;
         if let (Some(files), Some(which)) = (&self.files, self.once) {

@@ -13,6 +13,7 @@ mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
@@ -162,6 +163,7 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         stdin: None,
         archives: None,
         sinks: config.sinks.clone(),
+        redactor: Arc::clone(&config.redactor),
         manifests: true,
     }
 }

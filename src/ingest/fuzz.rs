@@ -18,7 +18,8 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
     let constants = Constants::new([("TaskID".to_owned(), "17".to_owned())]);
     let members = constants.members().to_vec();
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: members });
-    let options = Options { parser, multiline, zone: Zone::Utc, max_line, routes: Arc::from([None]) };
+    let redactor = Arc::default();
+    let options = Options { parser, multiline, zone: Zone::Utc, max_line, routes: Arc::from([None]), redactor };
     Ingest::new(Arc::new(options), info, constants, 0, Counters::default())
 }
 

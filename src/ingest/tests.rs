@@ -19,6 +19,7 @@ fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
         zone: Zone::Utc,
         max_line: 1024 * 1024,
         routes: routes.into(),
+        redactor: Arc::default(),
     })
 }
 
