@@ -16,6 +16,7 @@ mod http;
 mod http_sinks;
 mod layers;
 mod manifest;
+mod redaction;
 mod replay;
 mod sink_faults;
 mod support;

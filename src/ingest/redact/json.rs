@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use super::keys::Name;
 use super::kind::Kind;
+use super::ordinary::{self, Form};
 use super::text::{Edge, at};
-use super::value::{self, Form};
+
 use super::{Edit, Redactor};
 use crate::record::json as encode;
 
@@ -114,7 +115,7 @@ impl<'a> Rewriter<'a, '_> {
     /// `{"name": "DB_PASSWORD", "value": "…"}`: the value, which lies at these places, quotes and all.
     fn pair(&mut self, name: Name, start: usize, end: usize) {
         let raw = self.text.get(start + 1..end - 1).unwrap_or_default();
-        if value::is_secret(raw, name, Form::Quoted) {
+        if ordinary::is_secret(raw, name, Form::Quoted) {
             self.edits.retain(|edit| edit.start < start || edit.end > end);
             self.mark(start, end, name.kind);
         }
@@ -143,7 +144,7 @@ impl<'a> Rewriter<'a, '_> {
             self.place += 1;
         }
         let number = self.text.get(start..self.place)?;
-        let is_secret = |name: &Name| !(value::may_count(*name) && value::is_count(number));
+        let is_secret = |name: &Name| !(ordinary::may_count(*name) && ordinary::is_count(number));
         if let Some(name) = secret.filter(is_secret) {
             self.mark(start, self.place, name.kind);
         } else if self.redactor.is_card(number) {
@@ -163,7 +164,7 @@ impl<'a> Rewriter<'a, '_> {
         let start = self.place;
         let text = self.string()?;
         match secret {
-            Some(name) if value::is_secret(&text, name, Form::Quoted) => self.mark(start, self.place, name.kind),
+            Some(name) if ordinary::is_secret(&text, name, Form::Quoted) => self.mark(start, self.place, name.kind),
             _ => self.scan(&text, start),
         }
         Some(())

@@ -32,6 +32,7 @@
 mod json;
 mod keys;
 mod kind;
+mod ordinary;
 mod shapes;
 mod stream;
 mod text;
@@ -169,8 +170,9 @@ impl Redactor {
 
     /// The value of a column that comes from a label, a variable, a path or the configuration.
     pub fn column(&self, name: &str, value: String) -> String {
-        let secret =
-            self.name(name.as_bytes()).filter(|name| value::is_secret(value.as_bytes(), *name, value::Form::Quoted));
+        let secret = self
+            .name(name.as_bytes())
+            .filter(|name| ordinary::is_secret(value.as_bytes(), *name, ordinary::Form::Quoted));
         if let Some(name) = secret {
             return String::from_utf8(self.marker(name.kind.index())).unwrap_or_default();
         }

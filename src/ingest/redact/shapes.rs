@@ -90,6 +90,8 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
 
 /// Least bytes of the first two parts of a JSON web token.
 const JWT_PART_MIN_BYTES: usize = 8;
+/// Most bytes of its first part.
+const JWT_HEAD_MAX_BYTES: usize = 2_048;
 
 /// `eyJ….eyJ….…`, also encrypted (five parts) and without a signature.
 pub fn jwt(text: &[u8], start: usize, edge: Edge) -> Option<Span> {
@@ -98,7 +100,8 @@ pub fn jwt(text: &[u8], start: usize, edge: Edge) -> Option<Span> {
         return None;
     }
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=');
-    let first = run(text, start, is_part);
+    let head = text.get(..(start + JWT_HEAD_MAX_BYTES).min(text.len()))?;
+    let first = run(head, start, is_part);
     let mut end = start + first;
     let mut parts = 1;
     let mut second = 0;
@@ -107,7 +110,8 @@ pub fn jwt(text: &[u8], start: usize, edge: Edge) -> Option<Span> {
         if parts == 1 {
             second = len;
         }
-        if len == 0 && parts == 1 {
+        // Without a signature it ends in a dot, which may as well be that of a sentence.
+        if len == 0 && (parts == 1 || !is_part(at(text, end + 2)) && at(text, end + 1) != b'.') {
             break;
         }
         parts += 1;
@@ -169,7 +173,7 @@ pub fn opens_pem(text: &[u8], from: usize) -> bool {
 }
 
 /// Most bytes of a URL up to its host.
-const AUTHORITY_MAX_BYTES: usize = 2_048;
+const AUTHORITY_MAX_BYTES: usize = 1_024;
 /// Least bytes of a user without a password that looks like a token.
 const USER_TOKEN_MIN_BYTES: usize = 16;
 
@@ -264,19 +268,21 @@ pub fn card(text: &[u8], place: usize, from: usize) -> Option<Span> {
     if text.get(start..start + len)?.iter().filter(|byte| byte.is_ascii_digit()).count() < CARD_MIN_BYTES {
         return None;
     }
-    let mut first = start + run(text, start, |byte| !byte.is_ascii_digit());
+    let mut first = start + run(text, start, |byte| matches!(byte, b' ' | b'-')).min(len);
     let end = start + len;
     let groups = text.get(start..end)?.split(|byte| !byte.is_ascii_digit()).filter(|group| !group.is_empty()).count();
     if groups > GROUPS_MAX {
         return None;
     }
+    // What is behind the end is not looked at: a number may be as long as the text.
+    let window = text.get(..end)?;
     while first < end {
         if let Some(end) = card_at(text, first) {
             return span(first, end, Kind::Card);
         }
-        let digits = run(text, first, |byte| byte.is_ascii_digit());
+        let digits = run(window, first, |byte| byte.is_ascii_digit());
         first += digits;
-        first += run(text, first, |byte| matches!(byte, b' ' | b'-')).max(1);
+        first += run(window, first, |byte| matches!(byte, b' ' | b'-')).max(1);
     }
     None
 }

@@ -201,8 +201,11 @@ fn body_start(text: &[u8]) -> Option<usize> {
     let start = line.iter().rposition(u8::is_ascii_whitespace).map_or(0, |blank| blank + 1);
     let word = line.get(start..)?;
     let is_base64 = word.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='));
+    let has = |is: fn(&u8) -> bool| word.iter().any(is);
     // A sentence ends in a short word; the last line of a key may be one.
-    let long = word.len() >= 32 || (start == 0 && !word.is_empty() && word.len().is_multiple_of(4));
+    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_uppercase);
+    let short = word.len().is_multiple_of(4) && !word.is_empty() && (start == 0 || mixed || word.ends_with(b"="));
+    let long = word.len() >= 32 || short;
     (is_base64 && long).then_some(start)
 }
 

@@ -1,5 +1,7 @@
 //! Redaction as a whole: what goes, what stays, in which form.
 
+mod generated;
+
 use super::*;
 
 fn clean_by(redactor: &Redactor, text: &str) -> String {
@@ -55,6 +57,60 @@ fn headers_and_schemes() {
     check("sent Bearer abc123def456.", "sent Bearer [REDACTED:authorization].");
     check("with Basic dXNlcjpwYXNz", "with Basic [REDACTED:authorization]");
     check("authorization: Digest username=\"u\", response=\"r\"", "authorization: [REDACTED:authorization]");
+}
+
+/// A key of every vendor, made of the same letters: none of them was ever one.
+const KEYS: &[(&str, &str)] = &[
+    ("AKIAZ7QX3MNB2LKJ5HGF", "aws"),
+    ("AIzaSyD4u8Kq2Lm9Np3Rt5Vw7Xz1Bc6Ef0Gh2Jk", "gcp"),
+    ("ya29.a0AfH6SMBx7k2Lq9Zt4Vw", "gcp"),
+    ("GOCSPX-x7k2Lq9Zt4Vw8Np3Rt5V", "gcp"),
+    ("ghp_x7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq9Zt4Vw8Np3", "github"),
+    ("ghs_x7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq9Zt4Vw8Np3", "github"),
+    ("github_pat_11ABCDEFG0x7k2Lq9Zt4Vw_8Np3Rt5Vx7k2Lq9Zt4Vw8Np3", "github"),
+    ("glpat-x7k2Lq9Zt4Vw8Np3Rt5V", "gitlab"),
+    ("xoxb-123456789012-1234567890123-x7k2Lq9Zt4Vw8Np3Rt5Vx7k2", "slack"),
+    ("xapp-1-A0123456789-1234567890123-x7k2lq9zt4vw8np3", "slack"),
+    ("sk_live_x7k2Lq9Zt4Vw8Np3Rt5Vx7k2", "stripe"),
+    ("rk_live_x7k2Lq9Zt4Vw8Np3Rt5Vx7k2", "stripe"),
+    ("sk_test_x7k2Lq9Zt4Vw8Np3Rt5Vx7k2", "stripe"),
+    ("sk-ant-api03-x7k2Lq9Zt4Vw8Np3Rt5V-x7k2Lq9Zt4Vw8Np3Rt5V", "anthropic"),
+    ("sk-proj-x7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq9Zt4Vw8Np3", "openai"),
+    ("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", "openai"),
+    ("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", "huggingface"),
+    ("npm_x7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq9Zt4Vw8Np3", "vendor_key"),
+    ("dckr_pat_x7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq", "vendor_key"),
+    ("SG.x7k2Lq9Zt4Vw8Np3Rt5Vx7.k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq9Zt4Vw8Np3Rt5Vx7k2L", "vendor_key"),
+    ("hvs.CAESIx7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq9Zt4V", "vendor_key"),
+    ("gsk_x7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq9Zt4Vw8Np3", "vendor_key"),
+    ("nvapi-x7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq9Zt4Vw8Np3", "vendor_key"),
+    ("pCh8Q~x7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq9Zt4Vw8N", "azure"),
+    ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.x7k2Lq9Zt4Vw8Np3Rt5V", "jwt"),
+];
+
+#[test]
+fn keys_of_vendors_are_known_wherever_they_stand() {
+    for (key, kind) in KEYS {
+        for (before, after) in [
+            ("", ""),
+            ("using ", " now"),
+            ("(", ")"),
+            ("'", "',"),
+            ("x=", "&y=1"),
+            ("https://h/?k=", ""),
+            ("key is ", "."),
+        ] {
+            check(&format!("{before}{key}{after}"), &format!("{before}[REDACTED:{kind}]{after}"));
+        }
+        let glued = format!("x{key}");
+        assert!(clean(&glued) == glued || matches!(*kind, "azure" | "jwt"), "{glued}");
+    }
+    let storage = format!("{}+ASt{}==", "x7k2Lq9Zt4Vw8Np3Rt5V".repeat(4).get(..76).expect("76"), "Zt4Vw8");
+    check(&format!("key {storage} end"), "key [REDACTED:azure] end");
+    check(
+        &format!("AccountName=a;AccountKey={storage};EndpointSuffix=b"),
+        "AccountName=a;AccountKey=[REDACTED:api_key];EndpointSuffix=b",
+    );
 }
 
 #[test]
@@ -189,5 +245,47 @@ fn patterns_of_the_user_and_counts() {
     for bad in ["(", "a*", "x|"] {
         let settings = Settings { off: Vec::new(), patterns: vec![pattern("ok", "a"), pattern(bad, "b")] };
         assert_eq!(Redactor::new(&settings).err().map(|(index, _)| index), Some(1), "{bad}");
+    }
+}
+
+/// Texts that have a literal at every few bytes, and nothing behind them that would end the closer look.
+#[test]
+fn no_text_takes_long() {
+    const BYTES: usize = 128 * 1024;
+    for unit in [
+        "password=self.",
+        "token=['",
+        "eyJ-",
+        "://",
+        "://a:",
+        "ghs_.",
+        "sk-",
+        "Bearer ",
+        "basic A",
+        "cookie:",
+        "password=",
+        "token: ",
+        "-----BEGIN PRIVATE KEY-----.",
+        "\\\"token\\\":",
+        "4111 ",
+        "0",
+        "key",
+        "sig=",
+        "{\"a\":",
+        "[",
+        "\\u00",
+        "a@b://",
+        "+ASt",
+        "authorization:A ",
+        "password=f(",
+        "password=\\'",
+        "secret={\"",
+    ] {
+        let text = unit.repeat(BYTES / unit.len());
+        let start = std::time::Instant::now();
+        let _ = clean(&text);
+        let took = start.elapsed();
+        // A second or so without optimisation; a square of it would take minutes.
+        assert!(took.as_secs() < 20, "{unit}: {took:?}");
     }
 }

@@ -1,11 +1,13 @@
 //! Finds secrets in a text: one pass for all literals at once, and a closer look where one of them stands.
 
+use std::collections::BTreeMap;
+
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 use aho_corasick::{AhoCorasick, Span as Range};
 
 use super::kind::Kind;
-use super::tokens::{MARKED, Marked, PREFIXES, Prefix};
-use super::{keys, shapes, value};
+use super::tokens::{MARKED, Marked, PREFIXES};
+use super::{keys, shapes, tokens, value};
 
 /// A secret in a text, and the number of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +42,8 @@ enum Sign {
     Signature,
     /// An escape in JSON that may hide any other literal.
     Escape,
-    Prefix(&'static Prefix),
+    /// Part of the prefix of a vendor's key.
+    Prefix,
     Marked(&'static Marked),
 }
 
@@ -56,10 +59,7 @@ const SIGNS: &[(&str, Sign)] = &[
     ("cvv", Sign::Name),
     ("cvc", Sign::Name),
     ("ssn", Sign::Name),
-    ("socials", Sign::Name),
-    ("social_", Sign::Name),
-    ("social-", Sign::Name),
-    ("social ", Sign::Name),
+    ("social", Sign::Name),
     ("conn", Sign::Name),
     ("cookie", Sign::Name),
     ("bearer", Sign::Bearer),
@@ -69,7 +69,6 @@ const SIGNS: &[(&str, Sign)] = &[
     ("://", Sign::Url),
     (":\\/\\/", Sign::Url),
     ("sig=", Sign::Signature),
-    ("sig%3d", Sign::Signature),
     ("signature", Sign::Signature),
     ("\\u00", Sign::Escape),
 ];
@@ -122,9 +121,11 @@ impl Finder {
         let literals = SIGNS
             .iter()
             .map(|(literal, sign)| (literal.as_bytes().to_vec(), *sign))
-            .chain(PREFIXES.iter().map(|prefix| (prefix.literal(), Sign::Prefix(prefix))))
+            .chain(PREFIXES.iter().map(|prefix| (prefix.literal(), Sign::Prefix)))
             .chain(MARKED.iter().map(|marked| (marked.literal(), Sign::Marked(marked))));
-        let (literals, signs): (Vec<Vec<u8>>, Vec<Sign>) = literals.unzip();
+        // Of equal ones only the first would be found.
+        let literals: BTreeMap<Vec<u8>, Sign> = literals.collect();
+        let (literals, signs): (Vec<Vec<u8>>, Vec<Sign>) = literals.into_iter().unzip();
         let literal_max = literals.iter().map(Vec::len).max().unwrap_or(0);
         let mut config = Config::new();
         config.match_kind(MatchKind::LeftmostFirst).heuristic_pattern_limits(false);
@@ -199,7 +200,7 @@ impl Finder {
         self.each(text, scratch, |start, len, sign| {
             found = match sign {
                 Sign::Name => keys::around(text, start).is_some(),
-                Sign::Prefix(_) => look(text, start, len, sign, Edge::default()).is_some(),
+                Sign::Prefix => look(text, start, len, sign, Edge::default()).is_some(),
                 Sign::Url => {
                     let rest = text.get(start..(start + 4_096).min(text.len())).unwrap_or_default();
                     memchr::memchr(b'@', rest).is_some()
@@ -241,7 +242,7 @@ fn look(text: &[u8], start: usize, len: usize, sign: Sign, edge: Edge) -> Option
         Sign::Url => shapes::url_password(text, start, len, edge),
         Sign::Signature => shapes::signature(text, start, edge),
         Sign::Escape => None,
-        Sign::Prefix(prefix) => prefix.span(text, start, edge),
+        Sign::Prefix => tokens::by_prefix(text, start, edge),
         Sign::Marked(marked) => marked.span(text, start, edge),
     }
 }
@@ -252,15 +253,14 @@ fn each_card(text: &[u8], mut each: impl FnMut(Span) -> bool) {
     let mut place = shapes::CARD_MIN_BYTES - 1;
     let mut from = 0;
     while place < text.len() {
-        let byte = at(text, place);
-        if byte.is_ascii_digit() || matches!(byte, b' ' | b'-') {
-            if let Some(span) = shapes::card(text, place, from) {
-                if !each(span) {
-                    return;
-                }
-                from = span.end;
-                place = span.end - 1;
+        // Most places are passed by this first look.
+        let may_be = matches!(at(text, place), b'0'..=b'9' | b' ' | b'-');
+        if may_be && let Some(span) = shapes::card(text, place, from) {
+            if !each(span) {
+                return;
             }
+            from = span.end;
+            place = span.end - 1;
         }
         place += shapes::CARD_MIN_BYTES;
     }

@@ -29,8 +29,9 @@ impl Body {
 pub struct Prefix {
     /// As the key has it; the finder looks for it in lower case.
     pub text: &'static str,
-    /// Bytes of `text` before those that the finder looks for.
-    pub skip: usize,
+    /// Bytes of `text` before those that the finder looks for, and how many these are: prefixes share them.
+    skip: usize,
+    literal_len: usize,
     body: Body,
     /// Least bytes of the rest.
     min: usize,
@@ -40,11 +41,15 @@ pub struct Prefix {
 }
 
 const fn prefix(text: &'static str, body: Body, min: usize, kind: Kind) -> Prefix {
-    Prefix { text, skip: 0, body, min, max: usize::MAX, kind }
+    within(text, 0, body, min, kind)
+}
+
+const fn within(text: &'static str, skip: usize, body: Body, min: usize, kind: Kind) -> Prefix {
+    Prefix { text, skip, literal_len: text.len() - skip, body, min, max: usize::MAX, kind }
 }
 
 const fn exactly(text: &'static str, body: Body, len: usize, kind: Kind) -> Prefix {
-    Prefix { text, skip: 0, body, min: len, max: len, kind }
+    Prefix { max: len, ..within(text, 0, body, len, kind) }
 }
 
 use Body::{Dashed, Plain, Wide};
@@ -62,26 +67,24 @@ pub const PREFIXES: &[Prefix] = &[
     prefix("ghu_", Plain, 20, Kind::Github),
     prefix("ghs_", Wide, 20, Kind::Github),
     prefix("ghr_", Plain, 20, Kind::Github),
-    prefix("github_pat_", Dashed, 20, Kind::Github),
+    within("github_pat_", 6, Dashed, 20, Kind::Github),
     prefix("glpat-", Wide, 16, Kind::Gitlab),
     prefix("gldt-", Dashed, 16, Kind::Gitlab),
     prefix("glrt-", Wide, 16, Kind::Gitlab),
-    prefix("glptt-", Dashed, 16, Kind::Gitlab),
-    prefix("glcbt-", Dashed, 16, Kind::Gitlab),
     prefix("xox", Wide, 15, Kind::Slack),
     prefix("xapp-", Dashed, 15, Kind::Slack),
     prefix("hooks.slack.com/", Wide, 20, Kind::Slack),
-    Prefix { text: "sk_live_", skip: 1, body: Plain, min: 10, max: usize::MAX, kind: Kind::Stripe },
-    Prefix { text: "rk_live_", skip: 1, body: Plain, min: 10, max: usize::MAX, kind: Kind::Stripe },
-    Prefix { text: "sk_test_", skip: 1, body: Plain, min: 10, max: usize::MAX, kind: Kind::Stripe },
-    Prefix { text: "rk_test_", skip: 1, body: Plain, min: 10, max: usize::MAX, kind: Kind::Stripe },
+    within("sk_live_", 1, Plain, 10, Kind::Stripe),
+    within("rk_live_", 1, Plain, 10, Kind::Stripe),
+    within("sk_test_", 1, Plain, 10, Kind::Stripe),
+    within("rk_test_", 1, Plain, 10, Kind::Stripe),
     prefix("whsec_", Wide, 20, Kind::Stripe),
-    prefix("sk-ant-", Dashed, 16, Kind::Anthropic),
+    Prefix { literal_len: 3, ..prefix("sk-ant-", Dashed, 16, Kind::Anthropic) },
     prefix("sk-", Dashed, 20, Kind::Openai),
     prefix("hf_", Plain, 25, Kind::Huggingface),
     prefix("npm_", Plain, 30, Kind::Vendor),
     prefix("pypi-AgE", Dashed, 30, Kind::Vendor),
-    prefix("dckr_pat_", Dashed, 20, Kind::Vendor),
+    within("dckr_pat_", 4, Dashed, 20, Kind::Vendor),
     prefix("dop_v1_", Plain, 30, Kind::Vendor),
     prefix("SG.", Wide, 40, Kind::Vendor),
     prefix("hvs.", Dashed, 20, Kind::Vendor),
@@ -102,11 +105,11 @@ pub const PREFIXES: &[Prefix] = &[
 impl Prefix {
     /// What the finder looks for, in lower case.
     pub fn literal(&self) -> Vec<u8> {
-        self.text.as_bytes().iter().skip(self.skip).map(u8::to_ascii_lowercase).collect()
+        self.text.as_bytes().iter().skip(self.skip).take(self.literal_len).map(u8::to_ascii_lowercase).collect()
     }
 
     /// The key whose literal was found at `found`.
-    pub fn span(&self, text: &[u8], found: usize, edge: Edge) -> Option<Span> {
+    fn span(&self, text: &[u8], found: usize, edge: Edge) -> Option<Span> {
         let start = found.checked_sub(self.skip)?;
         let body = start + self.text.len();
         if text.get(start..body)? != self.text.as_bytes() {
@@ -116,7 +119,7 @@ impl Prefix {
         if before.is_ascii_alphanumeric() || before == b'_' || (before == b'-' && matches!(self.body, Dashed)) {
             return None;
         }
-        let len = text.get(body..)?.iter().take_while(|byte| self.body.holds(**byte)).count();
+        let len = text.get(body..)?.iter().take(BODY_MAX_BYTES).take_while(|byte| self.body.holds(**byte)).count();
         let mut end = body + len;
         // What a sentence ends with.
         while end > body && matches!(at(text, end - 1), b'.' | b'-') {
@@ -128,6 +131,14 @@ impl Prefix {
         (long || cut_off).then_some(Span { start, end, kind: self.kind.index() })
     }
 }
+
+/// The key of which this literal is a part, found at `found`; several prefixes have the same.
+pub fn by_prefix(text: &[u8], found: usize, edge: Edge) -> Option<Span> {
+    PREFIXES.iter().find_map(|prefix| prefix.span(text, found, edge))
+}
+
+/// Most bytes of a key behind its prefix.
+const BODY_MAX_BYTES: usize = 1_024;
 
 /// Least bytes that stand together without a joiner in a key.
 const RUN_MIN_BYTES: usize = 8;
@@ -152,8 +163,6 @@ pub struct Marked {
 pub const MARKED: &[Marked] = &[
     Marked { text: "+ASt", body: Wide, lengths: (80, 92) },
     Marked { text: "ACDb", body: Wide, lengths: (80, 92) },
-    Marked { text: "AzFu", body: Wide, lengths: (50, 60) },
-    Marked { text: "AzSe", body: Wide, lengths: (50, 60) },
     Marked { text: "JQQJ99", body: Plain, lengths: (80, 92) },
     Marked { text: "8Q~", body: Wide, lengths: (36, 44) },
     Marked { text: "7Q~", body: Wide, lengths: (36, 44) },
@@ -173,12 +182,16 @@ impl Marked {
         let holds = |byte: &u8| self.body.holds(*byte) || *byte == b'~';
         let before = text.get(..found)?.iter().rev().take(self.lengths.1 + 1).take_while(|byte| holds(byte)).count();
         let after = text.get(found..)?.iter().take(self.lengths.1 + 1).take_while(|byte| holds(byte)).count();
-        let (mut start, end) = (found - before, found + after);
+        let (mut start, mut end) = (found - before, found + after);
+        let cut_off = edge.open_end && end == text.len();
+        // What a sentence ends with.
+        while end > found && matches!(at(text, end - 1), b'.' | b'-') {
+            end -= 1;
+        }
         // `AccountKey=` is made of the same bytes.
         let name = text.get(start..found)?.iter().rposition(|byte| *byte == b'=');
         start = name.map_or(start, |at| start + at + 1);
         let fits = (self.lengths.0..=self.lengths.1).contains(&(end - start));
-        let cut_off = edge.open_end && end == text.len();
         (fits || cut_off).then_some(Span { start, end, kind: Kind::Azure.index() })
     }
 }
