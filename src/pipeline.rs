@@ -23,6 +23,7 @@ use crate::azure::imds::Client;
 use crate::buffer::storage::Disk;
 use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
 use crate::delivery::{Delivery, DeliveryError, Handle};
+use crate::ingest::redact::Redactor;
 use crate::lifecycle::report::SinkReport;
 use crate::lifecycle::{Report, StateDir, StateError, identity};
 use crate::manifest::{self, Keeper};
@@ -70,6 +71,8 @@ pub struct Setup {
     /// Which compressed files are read, once; `None`: they are left alone.
     pub archives: Option<archive::Which>,
     pub sinks: Vec<sink::Options>,
+    /// What becomes of secrets, in the columns of the run and in the lines of all sources.
+    pub redactor: Arc<Redactor>,
     /// Whether manifests are written: a state folder that goes with the process proves nothing.
     pub manifests: bool,
     /// What Azure announces is followed like this; `None`: nobody is asked.
@@ -126,6 +129,7 @@ pub struct Pipeline {
     taps: tap::Taps,
     rates: rates::Rates,
     announced: Option<Following>,
+    redactor: Arc<Redactor>,
 }
 
 /// What Azure announces is followed for as long as this value lives.
@@ -161,10 +165,22 @@ impl Pipeline {
     /// # Errors
     /// [`Error`]; then nothing runs.
     pub async fn start(setup: Setup, give_up: impl Future<Output = ()>) -> Result<Self, Error> {
-        let Setup { identity, state_dir, buffer, files, docker, stdin, archives, sinks, manifests, announced } = setup;
+        let Setup {
+            identity,
+            state_dir,
+            buffer,
+            files,
+            docker,
+            stdin,
+            archives,
+            sinks,
+            redactor,
+            manifests,
+            announced,
+        } = setup;
         let mut state = StateDir::open(&state_dir)?;
         let settled = state.settle(&identity, USER_AGENT, give_up).await?;
-        let run = run_columns_with(settled.columns, &settled.vm_name);
+        let run = run_columns_with(settled.columns, &settled.vm_name, &redactor);
         let mut built = Vec::new();
         for options in &sinks {
             let sink = Sink::new(options, USER_AGENT)
@@ -233,6 +249,7 @@ impl Pipeline {
             stopping: watch::Sender::new(false),
             taps,
             rates,
+            redactor: Arc::clone(&redactor),
             announced: None,
         };
         let files = match archives {
@@ -249,7 +266,7 @@ impl Pipeline {
         let files = files.map_err(Error::Files)?;
         let routes = sinks.iter().map(|sink| sink.when.clone()).collect();
         let (records_run, appender) = (run.clone(), buffer.appender.clone());
-        let records = source::announced::Setup { run: records_run, routes, appender, live: live.clone() };
+        let records = source::announced::Setup { run: records_run, routes, redactor, appender, live: live.clone() };
         pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
         // A drain for an event needs the handles on all sources.
         if let Some(options) = announced {
@@ -367,6 +384,7 @@ impl Pipeline {
             taps: self.taps.clone(),
             rates: self.rates.clone(),
             announced: self.announced.as_ref().map(|following| Arc::clone(&following.board)),
+            redactor: Arc::clone(&self.redactor),
         }
     }
 
@@ -494,6 +512,7 @@ impl Pipeline {
             self.deliveries.abort_all();
         }
         report.sources = self.control.sums();
+        report.redactions = drain::redactions(&self.redactor);
         report.gaps = self.drainer().gaps();
         report.unreadable = self.unreadable;
         if let (Some(files), Some(which)) = (&self.files, self.once) {
@@ -542,7 +561,8 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-fn run_columns_with(columns: Vec<(String, String)>, vm_name: &str) -> RunColumns {
+/// Everything in it passed the redactor: it stands in records, in manifests and in names of their files.
+fn run_columns_with(columns: Vec<(String, String)>, vm_name: &str, redactor: &Redactor) -> RunColumns {
     let mut out = columns;
     // Behind RunID, TaskID and Benchmark, before the user's own.
     let at = out
@@ -551,6 +571,9 @@ fn run_columns_with(columns: Vec<(String, String)>, vm_name: &str) -> RunColumns
         .unwrap_or(out.len());
     if !vm_name.is_empty() {
         out.insert(at, ("VMName".to_owned(), vm_name.to_owned()));
+    }
+    for (name, value) in &mut out {
+        *value = redactor.column(name, std::mem::take(value));
     }
     RunColumns(out)
 }

@@ -6,8 +6,9 @@
 //! with its buffer on. CPU and peak memory are what the kernel counts for the process from its start to its end.
 //!
 //! ```text
-//! cargo bench                          3 rounds of 2,000,000 lines: floor, logferry, logferry with gzip
+//! cargo bench                          3 rounds of 2,000,000 lines: floor, logferry, logferry with gzip; ingest alone
 //! cargo bench -- --rounds 5 --lines 500000
+//! cargo bench -- ingest                ingest alone, µs a line: raw, parsed, and with redaction
 //! cargo bench -- steady                5,000 lines/s for 20 s into a followed file: CPU and latency
 //! cargo bench -- endurance             20,000 lines/s for 10 minutes, with logrotate every 20 s and the sink away for 2:
 //!                                      memory; `--seconds 60` for a shorter one
@@ -20,6 +21,7 @@
 mod containers;
 mod endurance;
 mod floor;
+mod ingest;
 mod lines;
 mod process;
 mod steady;
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     CatchUp,
+    Ingest,
     Steady,
     Endurance,
     Containers,
@@ -87,6 +90,7 @@ impl Plan {
         let mut words = words.iter().filter(|word| **word != "--bench");
         while let Some(word) = words.next() {
             match (*word, words.clone().next()) {
+                ("ingest", _) => plan.kind = Kind::Ingest,
                 ("steady", _) => plan.kind = Kind::Steady,
                 ("endurance", _) => plan.kind = Kind::Endurance,
                 ("containers", _) => plan.kind = Kind::Containers,
@@ -95,7 +99,7 @@ impl Plan {
                 ("--rounds", Some(count)) => (plan.rounds, _) = (count.parse()?, words.next()),
                 (other, _) => {
                     return Err(format!(
-                        "{other}: expected steady, endurance, containers, --seconds COUNT, --lines COUNT or --rounds COUNT"
+                        "{other}: expected ingest, steady, endurance, containers, --seconds COUNT, --lines COUNT or --rounds COUNT"
                     )
                     .into());
                 }
@@ -138,6 +142,7 @@ fn drive(plan: &Plan) -> Result<(), Fault> {
     let folder = Folder::new()?;
     match plan.kind {
         Kind::CatchUp => catch_up_in_rounds(&folder, plan),
+        Kind::Ingest => ingest::drive(plan.trial),
         Kind::Steady => steady::drive(&folder.0, plan.trial),
         Kind::Endurance => endurance::drive(&folder.0, plan.seconds.unwrap_or(endurance::SECONDS)),
         Kind::Containers => {
@@ -163,7 +168,7 @@ fn catch_up_in_rounds(folder: &Folder, plan: &Plan) -> Result<(), Fault> {
         }
     }
     table::print(plan.lines, &rows);
-    Ok(())
+    ingest::drive(plan.trial)
 }
 
 /// Runs one shipper from its start to its end against a server of its own, in a folder of its own.

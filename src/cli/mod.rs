@@ -14,6 +14,7 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
@@ -178,6 +179,7 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         stdin: None,
         archives: None,
         sinks: config.sinks.clone(),
+        redactor: Arc::clone(&config.redactor),
         manifests: true,
         announced: None,
     }

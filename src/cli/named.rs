@@ -77,6 +77,7 @@ fn first(config: &Config) -> file::Options {
             zone: ingest::Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,
             routes: config.sinks.iter().map(|sink| sink.when.clone()).collect(),
+            redactor: Arc::clone(&config.redactor),
         },
     })
 }

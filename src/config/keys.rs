@@ -104,11 +104,14 @@ const DOCKER_EXCLUDE: Group = &[&[list("names", "[]"), list("images", "[]"), lis
 
 const RECORD: Group = &[&[
     bare("columns", Kind::Map, Some("{}")),
-    list("redact", "[]"),
+    bare("redact", Kind::Entries(REDACT), None),
+    list("redact_off", "[]"),
     list("drop", "[]"),
     list("sample", "[]"),
     list("metric", "[]"),
 ]];
+
+const REDACT: Group = &[&[bare("pattern", Kind::Plain, None), key("kind", "\"custom\"")]];
 
 const TEARDOWN: Group = &[&[
     key("deadline", "\"4m\""),

@@ -25,7 +25,6 @@ const LATER: &[(&str, Later)] = &[
     ("sources.docker.*.pattern", Later::Key { off: &[] }),
     ("sources.docker.*.multiline", Later::Table),
     ("record.columns", Later::Key { off: &[] }),
-    ("record.redact", Later::Key { off: &[] }),
     ("record.drop", Later::Key { off: &[] }),
     ("record.sample", Later::Key { off: &[] }),
     ("record.metric", Later::Key { off: &[] }),

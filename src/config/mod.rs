@@ -24,6 +24,7 @@ mod layers;
 mod mistake;
 mod node;
 pub mod quantity;
+mod record;
 mod sections;
 mod show;
 mod sinks;
@@ -44,6 +45,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::azure::whereabouts;
+use crate::ingest::redact::Redactor;
 use crate::record::Rule;
 use crate::{buffer, sink, source};
 
@@ -139,6 +141,8 @@ pub struct Config {
     pub docker: Vec<source::docker::Options>,
     /// At most [`crate::record::SINKS_MAX`]; the index of each is its route bit.
     pub sinks: Vec<sink::Options>,
+    /// What becomes of secrets; that of every source.
+    pub redactor: Arc<Redactor>,
     pub teardown: Teardown,
     /// `None`: switched off.
     pub http_listen: Option<SocketAddr>,
@@ -274,9 +278,11 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
     own.extend(tree.get("sources").map(sources::own_columns).unwrap_or_default());
     let sinks = sinks::sinks(&root, tree.get("sinks"), &own, request.colour);
     let routes: Arc<[Option<Rule>]> = sinks.iter().map(|sink| sink.when.clone()).collect();
+    let redactor = Arc::new(root.table("record", record::redactor));
     let mut names = sources::Names::default();
+    let common = sources::Common { routes: &routes, redactor: &redactor };
     let (files, docker) = root.table("sources", |table| {
-        (sources::files(&table, &mut names, &routes), sources::docker(&table, &mut names, &routes))
+        (sources::files(&table, &mut names, common), sources::docker(&table, &mut names, common))
     });
     sources::check_docker_host(&docker, request.variables, report);
     sinks::check_loops(&root, &sinks, &files);
@@ -288,6 +294,7 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
         files,
         docker,
         sinks,
+        redactor,
         teardown: root.table("teardown", teardown::teardown),
         http_listen: root.table("http", sections::http_listen),
         log: root.table("log", sections::log),

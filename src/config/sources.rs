@@ -10,6 +10,7 @@ use super::environment::{SOURCES_MAX, Variables};
 use super::mistake::{Report, nearest};
 use super::node::{Node, Origin, quoted};
 use super::table::{Given, Table, shown};
+use crate::ingest::redact::Redactor;
 use crate::ingest::{self, Multiline, Parser, Zone};
 use crate::record::Rule;
 use crate::source::docker;
@@ -57,8 +58,15 @@ pub fn well_formed_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
+/// What is the same for the lines of all sources.
+#[derive(Clone, Copy, Debug)]
+pub struct Common<'a> {
+    pub routes: &'a Arc<[Option<Rule>]>,
+    pub redactor: &'a Arc<Redactor>,
+}
+
 /// All `[[sources.file]]`.
-pub fn files(sources: &Table<'_>, names: &mut Names, routes: &Arc<[Option<Rule>]>) -> Vec<file::Options> {
+pub fn files(sources: &Table<'_>, names: &mut Names, common: Common<'_>) -> Vec<file::Options> {
     const STARTS: [(&str, StartAt); 2] = [("beginning", StartAt::Beginning), ("end", StartAt::End)];
     let files = sources.entries("file", |table| file::Options {
         name: names.take(&table),
@@ -66,7 +74,7 @@ pub fn files(sources: &Table<'_>, names: &mut Names, routes: &Arc<[Option<Rule>]
         exclude: exclude(&table),
         start_at: table.choice("start_at", &STARTS).unwrap_or(StartAt::Beginning),
         ignore_older: ignore_older(&table),
-        ingest: lines(&table, routes),
+        ingest: lines(&table, common),
     });
     check_count(sources, "file", files.len());
     files
@@ -124,14 +132,14 @@ fn ignore_older(table: &Table<'_>) -> Option<Duration> {
 }
 
 /// All `[[sources.docker]]`.
-pub fn docker(sources: &Table<'_>, names: &mut Names, routes: &Arc<[Option<Rule>]>) -> Vec<docker::Options> {
+pub fn docker(sources: &Table<'_>, names: &mut Names, common: Common<'_>) -> Vec<docker::Options> {
     let engines = sources.entries("docker", |table| docker::Options {
         name: names.take(&table),
         host: host(&table),
         include: table.table("include", select),
         exclude: table.table("exclude", select),
         columns: columns(&table),
-        ingest: lines(&table, routes),
+        ingest: lines(&table, common),
     });
     check_count(sources, "docker", engines.len());
     engines
@@ -182,7 +190,7 @@ fn columns(table: &Table<'_>) -> Vec<(String, ColumnFrom)> {
 }
 
 /// What ingest is told about a source's lines.
-fn lines(table: &Table<'_>, routes: &Arc<[Option<Rule>]>) -> ingest::Options {
+fn lines(table: &Table<'_>, common: Common<'_>) -> ingest::Options {
     const PARSERS: [(&str, Parser); 4] =
         [("auto", Parser::Auto), ("json", Parser::Json), ("python", Parser::Python), ("raw", Parser::Raw)];
     ingest::Options {
@@ -193,7 +201,8 @@ fn lines(table: &Table<'_>, routes: &Arc<[Option<Rule>]>) -> ingest::Options {
         zone: zone(table),
         max_line: usize::try_from(table.size("max_line", MAX_LINE_MIN_BYTES..=MAX_LINE_MAX_BYTES))
             .unwrap_or(usize::MAX),
-        routes: Arc::clone(routes),
+        routes: Arc::clone(common.routes),
+        redactor: Arc::clone(common.redactor),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::redact::{Piece, Redaction};
 use super::{Flush, Ingest, Multiline, Options, Parser, Zone, parse};
 use crate::buffer::section::split_record;
 use crate::buffer::{OriginInfo, Section};
@@ -18,7 +19,8 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
     let constants = Constants::new([("TaskID".to_owned(), "17".to_owned())]);
     let members = constants.members().to_vec();
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: members });
-    let options = Options { parser, multiline, zone: Zone::Utc, max_line, routes: Arc::from([None]) };
+    let redactor = Arc::default();
+    let options = Options { parser, multiline, zone: Zone::Utc, max_line, routes: Arc::from([None]), redactor };
     Ingest::new(Arc::new(options), info, constants, 0, Counters::default())
 }
 
@@ -108,6 +110,27 @@ pub fn json(data: &[u8]) {
     assert!(serde_json::from_slice::<serde_json::Map<String, Value>>(data).is_ok());
     if !parsed.fields.is_empty() {
         serde_json::from_slice::<serde_json::Map<String, Value>>(&parsed.fields).expect("fields are JSON");
+    }
+}
+
+/// The first byte says how long pieces are, 0 that it is whole: redaction takes any text, leaves JSON, and says where places
+/// are now.
+pub fn redaction(data: &[u8]) {
+    let Some((head, text)) = data.split_first() else { return };
+    let mut redaction = Redaction::new(Arc::default(), head & 1 == 1);
+    if *head > 1 {
+        let pieces = text.chunks(usize::from(*head)).enumerate();
+        for (index, piece) in pieces {
+            let goes_on = (index + 1) * usize::from(*head) < text.len();
+            redaction.clean(piece, Piece::Of { number: index as u32 + 1, goes_on });
+        }
+        return;
+    }
+    let Some(clean) = redaction.clean(text, Piece::None) else { return };
+    assert_eq!(clean.place(0).unwrap_or(0), 0);
+    assert!(clean.place(text.len()).is_none_or(|end| end == clean.text.len()));
+    if serde_json::from_slice::<Value>(text).is_ok() {
+        serde_json::from_slice::<Value>(&clean.text).expect("JSON stays JSON");
     }
 }
 

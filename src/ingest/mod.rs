@@ -10,6 +10,7 @@ pub mod framing;
 pub mod fuzz;
 pub mod options;
 pub mod parse;
+pub mod redact;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
 use framing::{Framer, Group};
 pub use options::{MAX_LINE_BYTES, Multiline, Options, Parser, Zone};
 use parse::{Text, json, python, timestamp, traceback};
+use redact::{Piece, Redaction};
 
 /// Level of a traceback that no line of a logger introduces.
 const BARE_TRACEBACK_LEVEL: &[u8] = b"ERROR";
@@ -65,6 +67,7 @@ pub struct Ingest {
     constants: Constants,
     default_logger: Option<Arc<str>>,
     framer: Framer,
+    redaction: Redaction,
     /// Stream offset of the first byte that is not settled.
     position: u64,
     counters: Counters,
@@ -92,6 +95,7 @@ impl Ingest {
     ) -> Self {
         Ingest {
             framer: Framer::new(options.multiline, options.max_line),
+            redaction: Redaction::new(Arc::clone(&options.redactor), position > 0),
             options,
             info,
             constants,
@@ -111,7 +115,7 @@ impl Ingest {
     /// LoggerName of records whose lines name none.
     #[must_use]
     pub fn with_default_logger(mut self, logger: String) -> Self {
-        self.default_logger = Some(logger.into());
+        self.default_logger = Some(self.options.redactor.column("LoggerName", logger).into());
         self
     }
 
@@ -212,7 +216,15 @@ impl Ingest {
         // At the start of a stream the mark says that it is UTF-8, which every stream is taken for.
         let mark = if begin == 0 { bytes.len() - framing::without_mark(bytes).len() } else { 0 };
         let text = without_line_end(&bytes[mark..]);
-        let group = &Group { start: group.start + mark, ..*group };
+        let mut group = Group { start: group.start + mark, ..*group };
+        let clean = self.redaction.clean(text, piece_of(&group, bytes));
+        if let Some(clean) = &clean {
+            // The traceback stands further on or back now.
+            let place = |at: usize| clean.place(at.checked_sub(group.start)?).map(|at| group.start + at);
+            group.traceback = group.traceback.and_then(place);
+        }
+        let text = clean.as_ref().map_or(text, |clean| &clean.text);
+        let group = &group;
         if group.piece.is_some() {
             let logger = self.default_logger.clone();
             let logger = logger.as_deref().map(str::as_bytes);
@@ -382,6 +394,14 @@ impl Ingest {
             bits |= RouteBits::from(takes) << bit;
         }
         bits
+    }
+}
+
+/// Which piece of a line a group is; the last one has the line's end, or the stream's.
+fn piece_of(group: &Group, bytes: &[u8]) -> Piece {
+    match group.piece {
+        Some(number) => Piece::Of { number, goes_on: !bytes.ends_with(b"\n") },
+        None => Piece::None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::redact::Redactor;
 use crate::record::Rule;
 
 /// How a line becomes columns.
@@ -42,4 +43,6 @@ pub struct Options {
     pub max_line: usize,
     /// For each sink, in the order of its route bit: which records it gets (`None`: all).
     pub routes: Arc<[Option<Rule>]>,
+    /// What becomes of secrets; one for all sources.
+    pub redactor: Arc<Redactor>,
 }

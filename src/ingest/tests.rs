@@ -19,6 +19,7 @@ fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
         zone: Zone::Utc,
         max_line: 1024 * 1024,
         routes: routes.into(),
+        redactor: Arc::default(),
     })
 }
 
@@ -331,4 +332,54 @@ fn a_section_is_closed_at_its_bound_and_the_next_goes_on() {
     assert_eq!(total, 3_000);
     assert_eq!(sections[1].first_seq, sections[0].counters.records + 1);
     assert_eq!(sections[1].base.to_le_bytes().to_vec(), sections[0].position);
+}
+
+/// Ingest whose redaction is off.
+fn unredacted() -> Ingest {
+    let redactor = Arc::new(redact::Redactor::none());
+    ingest(Arc::new(Options { redactor, ..(*options(Parser::Auto, Vec::new())).clone() }))
+}
+
+#[test]
+fn secrets_are_gone_before_a_line_is_parsed_and_ids_stay_what_they_were() {
+    let stack =
+        "Traceback (most recent call last):\n  File \"a.py\", line 1\n    f(password=\"x1\")\nValueError: token=x2\n";
+    let text = format!(
+        "2026-11-20 00:00:00,500 - a - ERROR - it broke, secret=x3 for ever\n{stack}\
+         {{\"level\":\"info\",\"msg\":\"m\",\"password\":\"x4\",\"prompt_tokens\":7}}\nplain\n"
+    );
+    let redacted = all(&mut ingest(options(Parser::Auto, Vec::new())), text.as_bytes());
+    let plain = all(&mut unredacted(), text.as_bytes());
+    let ids = |records: &[Record]| records.iter().map(|record| (record.id, record.seq)).collect::<Vec<_>>();
+    assert_eq!(ids(&redacted), ids(&plain));
+    assert_eq!(plain[0].columns["Message"], "it broke, secret=x3 for ever");
+    let exception = json!({
+        "Type": "ValueError",
+        "Message": "token=[REDACTED:token]",
+        "Stack": stack.trim_end().replace("x1", "[REDACTED:password]").replace("x2", "[REDACTED:token]"),
+    });
+    let columns: Vec<&Value> = redacted.iter().map(|record| &record.columns).collect();
+    let message = "it broke, secret=[REDACTED:secret] for ever";
+    assert_eq!(columns[0], &json!({"LoggerName":"a","Level":"ERROR","Message":message,"Exception":exception}));
+    let fields = json!({"password":"[REDACTED:password]","prompt_tokens":7});
+    assert_eq!(columns[1], &json!({"Level":"INFO","Message":"m","Fields":fields}));
+    assert_eq!(columns[2], &json!({"Message":"plain"}));
+}
+
+#[test]
+fn a_secret_where_a_message_becomes_parts_or_a_line_pieces_is_gone() {
+    let secret = "Qx7k2Lq9Zt4Vw8Np3Rt5V";
+    for before in (STRING_MAX_BYTES - 40)..(STRING_MAX_BYTES + 5) {
+        let text = format!("{} password={secret} end\n", "y".repeat(before));
+        let records = columns(Parser::Auto, &text);
+        let message: String = records.iter().map(|r| r["Message"].as_str().expect("text")).collect();
+        assert_eq!(message, text.trim_end().replace(secret, "[REDACTED:password]"));
+    }
+    let short = Options { max_line: 100, ..(*options(Parser::Auto, Vec::new())).clone() };
+    for before in 60..110 {
+        let text = format!("{} password={secret} end{}\n", "y".repeat(before), "z".repeat(100));
+        let records = all(&mut ingest(Arc::new(short.clone())), text.as_bytes());
+        let message: String = records.iter().map(|r| r.columns["Message"].as_str().expect("text")).collect();
+        assert!(!(0..secret.len() - 4).any(|at| message.contains(&secret[at..at + 5])), "{message}");
+    }
 }

@@ -46,6 +46,8 @@ pub struct Report {
     pub sinks: Vec<SinkReport>,
     /// The manifest of each run, in one sentence.
     pub manifests: Vec<String>,
+    /// Secrets that were redacted, by kind.
+    pub redactions: Vec<(String, u64)>,
     /// Bytes that sources knew of and could not take up before the deadline; they are read by the next start.
     pub left_bytes: u64,
     /// Lines of containers that may be missing: what and why.
@@ -138,6 +140,10 @@ impl Report {
             if let Some(fault) = sink.fault.as_ref().filter(|_| sink.unfinished) {
                 let _ = writeln!(out, "{}: {fault}", sink.name);
             }
+        }
+        if !self.redactions.is_empty() {
+            let kinds: Vec<String> = self.redactions.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+            let _ = writeln!(out, "redacted: {}", kinds.join(", "));
         }
         for manifest in &self.manifests {
             let _ = writeln!(out, "manifest: {manifest}");

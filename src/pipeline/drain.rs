@@ -1,6 +1,7 @@
 //! A drain of the running pipeline: all that was written until now is delivered, and reading goes on. Also what can be
 //! seen of the pipeline at any time. It starts and ends nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::tap::{Tap, Taps};
 use super::{Gone, delivered, keep_share, sleep_until};
 use crate::buffer::{self, LogPosition, OriginsWatch, Snapshot};
 use crate::delivery::{Handle, Hurry, Standing};
+use crate::ingest::redact::Redactor;
 use crate::lifecycle::Report;
 use crate::manifest::{self, Keeper};
 use crate::source::{Control, Drained, docker, file};
@@ -61,6 +63,7 @@ pub struct Drainer {
     pub(super) taps: Taps,
     pub(super) rates: Rates,
     pub(super) announced: Option<Arc<Board>>,
+    pub(super) redactor: Arc<Redactor>,
 }
 
 /// How far a drain is.
@@ -149,6 +152,7 @@ impl Drainer {
             report.sinks.push(sink_report(sink, is_behind, left));
         }
         report.sources = self.sums.get();
+        report.redactions = redactions(&self.redactor);
         report.gaps = self.gaps();
         report.took = started.elapsed();
         Ok(report)
@@ -384,10 +388,16 @@ impl Drainer {
                 "disk_full": self.usage.disk_full(),
             },
             "sinks": sinks,
+            "redactions": redactions(&self.redactor).into_iter().collect::<BTreeMap<_, _>>(),
             "gaps": self.gaps(),
             "scheduled_events": self.announced.as_ref().map(|board| board.status()),
         })
     }
+}
+
+/// How many secrets of each kind were redacted since the start.
+pub(super) fn redactions(redactor: &Redactor) -> Vec<(String, u64)> {
+    redactor.counts().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect()
 }
 
 /// Bytes of the log between two places; a segment that was closed early counts whole.

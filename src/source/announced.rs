@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::RunColumns;
 use crate::buffer::{Appender, LiveOrigin, OriginInfo, Section};
+use crate::ingest::redact::Redactor;
 use crate::ingest::{self, Flush, Ingest, Multiline, Parser, Zone};
 use crate::record::{Constants, Counters, OriginId, Rule, time};
 
@@ -82,6 +83,7 @@ pub struct Setup {
     pub run: RunColumns,
     /// By route bit: what each sink gets.
     pub routes: Arc<[Option<Rule>]>,
+    pub redactor: Arc<Redactor>,
     pub appender: Appender,
     /// Origins of the log at start; ours are taken out of it by [`owns`].
     pub live: Vec<LiveOrigin>,
@@ -89,8 +91,8 @@ pub struct Setup {
 
 /// Makes records until nobody can ask for more, or the buffer has stopped. Waits where the buffer is full.
 pub async fn run(setup: Setup, mut told: mpsc::Receiver<Told>) {
-    let Setup { run, routes, appender, live } = setup;
-    let mut chronicle = Chronicle { run, routes, origin: None, ids: Vec::new() };
+    let Setup { run, routes, redactor, appender, live } = setup;
+    let mut chronicle = Chronicle { run, routes, redactor, origin: None, ids: Vec::new() };
     let mut sections = chronicle.resume(live);
     loop {
         for section in sections.drain(..) {
@@ -113,6 +115,7 @@ pub async fn run(setup: Setup, mut told: mpsc::Receiver<Told>) {
 struct Chronicle {
     run: RunColumns,
     routes: Arc<[Option<Rule>]>,
+    redactor: Arc<Redactor>,
     origin: Option<Ingest>,
     /// Events that are recorded and not over, oldest first.
     ids: Vec<String>,
@@ -167,17 +170,18 @@ impl Chronicle {
 
     fn constants(&self, id: OriginId) -> Constants {
         let own = [("Source".to_owned(), SOURCE.to_owned()), ("Origin".to_owned(), id.to_string())];
-        Constants::new(self.run.0.iter().cloned().chain(own))
+        self.redactor.columns(self.run.0.iter().cloned().chain(own))
     }
 
     fn ingest(&self, info: Arc<OriginInfo>, constants: Constants, counters: Counters) -> Ingest {
-        // The lines are our own.
+        // The lines are our own; a description in them is not.
         let options = ingest::Options {
             parser: Parser::Json,
             multiline: Multiline::None,
             zone: Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,
             routes: Arc::clone(&self.routes),
+            redactor: Arc::clone(&self.redactor),
         };
         // Every byte of the stream was recorded, so its length says where it goes on.
         let position = counters.bytes;
@@ -203,7 +207,7 @@ mod tests {
 
     fn chronicle(run_id: &str) -> Chronicle {
         let run = RunColumns(vec![("RunID".to_owned(), run_id.to_owned())]);
-        Chronicle { run, routes: Arc::new([None]), origin: None, ids: Vec::new() }
+        Chronicle { run, routes: Arc::new([None]), redactor: Arc::default(), origin: None, ids: Vec::new() }
     }
 
     fn said(what: What, id: &str) -> Said {

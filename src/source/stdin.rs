@@ -12,7 +12,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::buffer::{Appender, Closed, OriginInfo};
 use crate::ingest::{self, Flush, GROUP_QUIET, Ingest};
-use crate::record::{Constants, Counters, OriginId};
+use crate::record::{Counters, OriginId};
 use crate::source::file::{self, archive};
 use crate::source::intake::Intake;
 use crate::source::{READ_BYTES, RunColumns};
@@ -135,7 +135,7 @@ fn read_once(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<Vec<u8>> {
 fn origin(name: &str, options: Arc<ingest::Options>, run: &RunColumns) -> io::Result<Ingest> {
     let id = OriginId::random()?;
     let own = [("Source".to_owned(), name.to_owned()), ("Origin".to_owned(), id.to_string())];
-    let constants = Constants::new(run.0.iter().cloned().chain(own));
+    let constants = options.redactor.columns(run.0.iter().cloned().chain(own));
     let info = OriginInfo { id, descriptor: b"{\"kind\":\"stdin\"}".to_vec(), constants: constants.members().to_vec() };
     Ok(Ingest::new(options, Arc::new(info), constants, 0, Counters::default()))
 }
@@ -214,6 +214,7 @@ mod tests {
             zone: ingest::Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,
             routes: Arc::new([None]),
+            redactor: Arc::default(),
         })
     }
 

@@ -20,6 +20,7 @@ mod http_sinks;
 mod imds;
 mod layers;
 mod manifest;
+mod redaction;
 mod replay;
 mod scheduled_events;
 mod service;

@@ -304,6 +304,22 @@ fn announced_events_are_polled_as_configured() {
 }
 
 #[test]
+fn secrets_are_redacted_unless_a_kind_is_off_and_by_own_patterns() {
+    let check = |record: &str, expected: &str| {
+        let config = good(&format!("{MINIMAL}{record}"), &[]).config;
+        let text = "password=a1 secret=b2 EMP123456";
+        assert_eq!(config.redactor.column("Team", text.to_owned()), expected, "{record}");
+        assert!(config.files.iter().all(|file| Arc::ptr_eq(&file.ingest.redactor, &config.redactor)));
+    };
+    check("", "password=[REDACTED:password] secret=[REDACTED:secret] EMP123456");
+    check("[record]\nredact_off = [\"password\"]\n", "password=a1 secret=[REDACTED:secret] EMP123456");
+    check("[record]\nredact_off = \"all\"\n", "password=a1 secret=b2 EMP123456");
+    let own = "[record]\nredact_off = [\"all\"]\n[[record.redact]]\npattern = \"EMP[0-9]+\"\n";
+    check(own, "password=a1 secret=b2 [REDACTED:custom]");
+    check(&format!("{own}kind = \"employee\"\n"), "password=a1 secret=b2 [REDACTED:employee]");
+}
+
+#[test]
 fn the_address_of_http_is_any_with_a_port() {
     let check = |text: &str, expected: Option<&str>| {
         let loaded = load_with(&format!("{MINIMAL}[http]\nlisten = \"{text}\"\n"), &[]);

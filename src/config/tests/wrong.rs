@@ -263,6 +263,46 @@ f.toml:11: record.drop: is not available yet
 }
 
 #[test]
+fn patterns_of_redaction_that_are_none_are_said_without_them() {
+    check(
+        r#"
+[[sources.file]]
+include = ["/l/*.log"]
+[record]
+redact_off = ["credit_cart"]
+[[record.redact]]
+pattern = "hunter2("
+[[record.redact]]
+pattern = "x*"
+kind = "My Kind"
+[[record.redact]]
+kind = "k"
+[sinks.console]
+"#,
+        &[],
+        r#"
+f.toml:5: record.redact_off[0]: "credit_cart" is no kind of secret
+    did you mean: "credit_card"
+    expected: some of password, secret, token, api_key, authorization, credit_card, ssn, private_key, connection_string, cookie, jwt, url_password, sas, aws, azure, gcp, github, gitlab, slack, stripe, openai, anthropic, huggingface, vendor_key, all
+
+f.toml:7: record.redact[0].pattern: is no regular expression: unclosed group
+    expected: a regular expression that does not match the empty text, such as "tok_[A-Za-z0-9]{20,}"
+
+f.toml:9: record.redact[1].pattern: matches the empty text
+    expected: a regular expression that does not match the empty text, such as "tok_[A-Za-z0-9]{20,}"
+
+f.toml:10: record.redact[1].kind: "My Kind" is no kind
+    expected: 1 to 32 lower-case letters, digits or _
+
+f.toml:11: record.redact[2].pattern: is missing
+    expected: a regular expression that does not match the empty text, such as "tok_[A-Za-z0-9]{20,}"
+
+5 mistakes in f.toml
+"#,
+    );
+}
+
+#[test]
 fn a_word_near_one_that_is_not_available_yet_and_a_unit_that_stands_apart() {
     check(
         r#"

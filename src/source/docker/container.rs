@@ -226,7 +226,7 @@ impl Container {
             ("Origin", origin.to_string()),
         ];
         let place = place.into_iter().map(|(name, value)| (name.to_owned(), value));
-        Constants::new(own.chain(run.0.iter().cloned()).chain(place))
+        options.ingest.redactor.columns(own.chain(run.0.iter().cloned()).chain(place))
     }
 
     /// LoggerName of lines that have none.

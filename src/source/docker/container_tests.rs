@@ -19,6 +19,7 @@ fn options() -> Options {
             zone: ingest::Zone::Utc,
             max_line: 1024 * 1024,
             routes: Arc::new([None]),
+            redactor: Arc::default(),
         },
     }
 }

@@ -17,6 +17,7 @@ fn track(position: Position, since: Option<Nanos>, max_line: usize) -> Track {
         zone: Zone::Utc,
         max_line,
         routes: Arc::new([None]),
+        redactor: Arc::default(),
     };
     let begin = begin(position);
     let ingest = Ingest::new(

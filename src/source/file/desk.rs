@@ -109,7 +109,8 @@ impl Desk {
                 pair("FilePath", discovered.to_string_lossy().into_owned()),
                 pair("Origin", id.to_string()),
             ]);
-        let constants = Constants::new(columns);
+        let redactor = self.sources.get(source).map(|source| Arc::clone(&source.ingest.redactor)).unwrap_or_default();
+        let constants = redactor.columns(columns);
         let descriptor = Descriptor { source: name, path: PathBuf::from(discovered) }.encode();
         (Arc::new(OriginInfo { id, descriptor, constants: constants.members().to_vec() }), constants)
     }

@@ -123,6 +123,7 @@ impl Engine {
                 zone: Zone::Utc,
                 max_line: 8 * 1024 * 1024,
                 routes: Arc::new([None]),
+                redactor: Arc::default(),
             },
         }
     }

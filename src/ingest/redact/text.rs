@@ -1,0 +1,267 @@
+//! Finds secrets in a text: one pass for all literals at once, and a closer look where one of them stands.
+
+use std::collections::BTreeMap;
+
+use aho_corasick::packed::{Config, MatchKind, Searcher};
+use aho_corasick::{AhoCorasick, Span as Range};
+
+use super::kind::Kind;
+use super::tokens::{MARKED, Marked, PREFIXES};
+use super::{keys, shapes, tokens, value};
+
+/// A secret in a text, and the number of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+    pub kind: usize,
+}
+
+/// Whether the text goes on behind its end: then what reaches it counts though it is short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edge {
+    pub open_end: bool,
+}
+
+/// The byte at a place; 0 behind the end.
+pub fn at(text: &[u8], place: usize) -> u8 {
+    text.get(place).copied().unwrap_or(0)
+}
+
+/// What a literal is a sign of.
+#[derive(Clone, Copy, Debug)]
+enum Sign {
+    /// Part of a name.
+    Name,
+    Bearer,
+    Basic,
+    Jwt,
+    Pem,
+    /// `://`, or `:\/\/` as some write it in JSON.
+    Url,
+    Signature,
+    /// An escape in JSON that may hide any other literal.
+    Escape,
+    /// Part of the prefix of a vendor's key.
+    Prefix,
+    Marked(&'static Marked),
+}
+
+/// Literals that are no prefixes of vendors, in lower case.
+const SIGNS: &[(&str, Sign)] = &[
+    ("pass", Sign::Name),
+    ("pwd", Sign::Name),
+    ("secret", Sign::Name),
+    ("token", Sign::Name),
+    ("key", Sign::Name),
+    ("authori", Sign::Name),
+    ("card", Sign::Name),
+    ("cvv", Sign::Name),
+    ("cvc", Sign::Name),
+    ("ssn", Sign::Name),
+    ("social", Sign::Name),
+    ("conn", Sign::Name),
+    ("cookie", Sign::Name),
+    ("bearer", Sign::Bearer),
+    ("basic", Sign::Basic),
+    ("eyj", Sign::Jwt),
+    ("-----begin", Sign::Pem),
+    ("://", Sign::Url),
+    (":\\/\\/", Sign::Url),
+    ("sig=", Sign::Signature),
+    ("signature", Sign::Signature),
+    ("\\u00", Sign::Escape),
+];
+
+/// Bytes that are searched at once, so that the copy in lower case stays small.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// Looks for all literals at once, in text that is in lower case.
+#[derive(Debug)]
+enum Search {
+    /// With vector instructions.
+    Packed(Searcher),
+    /// Where the processor has none of the right ones.
+    Automaton(Box<AhoCorasick>),
+}
+
+impl Search {
+    fn find(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
+        let range = Range { start: from, end: text.len() };
+        match self {
+            Search::Packed(searcher) => {
+                let found = searcher.find_in(text, range)?;
+                Some((found.start(), found.pattern().as_usize()))
+            }
+            Search::Automaton(automaton) => {
+                let found = automaton.find(aho_corasick::Input::new(text).span(range))?;
+                Some((found.start(), found.pattern().as_usize()))
+            }
+        }
+    }
+}
+
+/// Finds what is built in.
+#[derive(Debug)]
+pub struct Finder {
+    search: Search,
+    signs: Vec<(usize, Sign)>,
+    literal_max: usize,
+    /// By the number of each kind: whether it is looked for.
+    on: Vec<bool>,
+}
+
+impl Finder {
+    /// `on`: whether a kind is looked for; `None` where none is.
+    pub fn new(on: impl Fn(Kind) -> bool) -> Option<Finder> {
+        let on: Vec<bool> = Kind::ALL.iter().map(|kind| on(*kind)).collect();
+        if !on.contains(&true) {
+            return None;
+        }
+        let literals = SIGNS
+            .iter()
+            .map(|(literal, sign)| (literal.as_bytes().to_vec(), *sign))
+            .chain(PREFIXES.iter().map(|prefix| (prefix.literal(), Sign::Prefix)))
+            .chain(MARKED.iter().map(|marked| (marked.literal(), Sign::Marked(marked))));
+        // Of equal ones only the first would be found.
+        let literals: BTreeMap<Vec<u8>, Sign> = literals.collect();
+        let (literals, signs): (Vec<Vec<u8>>, Vec<Sign>) = literals.into_iter().unzip();
+        let literal_max = literals.iter().map(Vec::len).max().unwrap_or(0);
+        let mut config = Config::new();
+        config.match_kind(MatchKind::LeftmostFirst).heuristic_pattern_limits(false);
+        let packed = config.builder().extend(&literals).build();
+        let search = match packed {
+            Some(searcher) => Search::Packed(searcher),
+            // Literals without special signs, bounded in number: nothing of it can fail.
+            None => Search::Automaton(Box::new(AhoCorasick::new(&literals).ok()?)),
+        };
+        let signs = literals.iter().map(Vec::len).zip(signs).collect();
+        Some(Finder { search, signs, literal_max, on })
+    }
+
+    /// Whether this kind is looked for.
+    pub fn is_on(&self, kind: usize) -> bool {
+        self.on.get(kind).is_some_and(|on| *on)
+    }
+
+    /// Calls `each` with every literal of the text, and goes on where that says, but at least one byte further on.
+    fn each(&self, text: &[u8], scratch: &mut Vec<u8>, mut each: impl FnMut(usize, usize, Sign) -> Next) {
+        let mut from = 0;
+        while from < text.len() {
+            let chunk_end = (from + CHUNK_BYTES).min(text.len());
+            // A literal may begin in this piece and end in the next.
+            let reach = (chunk_end + self.literal_max).min(text.len());
+            scratch.clear();
+            scratch.extend_from_slice(text.get(from..reach).unwrap_or_default());
+            scratch.make_ascii_lowercase();
+            let mut place = 0;
+            let mut next_chunk = chunk_end;
+            while let Some((found, literal)) = self.search.find(scratch, place) {
+                let start = from + found;
+                if start >= chunk_end {
+                    break;
+                }
+                let Some(&(len, sign)) = self.signs.get(literal) else { break };
+                match each(start, len, sign) {
+                    Next::On => place = found + 1,
+                    Next::From(end) if end >= chunk_end => {
+                        next_chunk = end;
+                        break;
+                    }
+                    Next::From(end) => place = end.saturating_sub(from).max(found + 1),
+                    Next::Stop => return,
+                }
+            }
+            from = next_chunk.max(chunk_end);
+        }
+    }
+
+    /// Every secret of a text, in no order; they may lie within each other.
+    pub fn spans(&self, text: &[u8], edge: Edge, scratch: &mut Vec<u8>, spans: &mut Vec<Span>) {
+        self.each(text, scratch, |start, len, sign| match look(text, start, len, sign, edge) {
+            // What lies within a secret of a kind that is off may be one of another kind.
+            Some(span) if self.is_on(span.kind) => {
+                spans.push(span);
+                Next::From(span.end)
+            }
+            _ => Next::On,
+        });
+        if self.is_on(Kind::Card.index()) {
+            each_card(text, |span| {
+                spans.push(span);
+                true
+            });
+        }
+    }
+
+    /// Whether the raw text of JSON may hold a secret; cheaper than [`Finder::spans`], and never wrong with no.
+    pub fn may_hold(&self, text: &[u8], scratch: &mut Vec<u8>) -> bool {
+        let mut found = false;
+        self.each(text, scratch, |start, len, sign| {
+            found = match sign {
+                Sign::Name => keys::around(text, start).is_some(),
+                Sign::Prefix => look(text, start, len, sign, Edge::default()).is_some(),
+                Sign::Url => {
+                    let rest = text.get(start..(start + 4_096).min(text.len())).unwrap_or_default();
+                    memchr::memchr(b'@', rest).is_some()
+                }
+                Sign::Bearer
+                | Sign::Basic
+                | Sign::Jwt
+                | Sign::Pem
+                | Sign::Signature
+                | Sign::Escape
+                | Sign::Marked(_) => true,
+            };
+            if found { Next::Stop } else { Next::On }
+        });
+        if !found && self.is_on(Kind::Card.index()) {
+            each_card(text, |_| {
+                found = true;
+                false
+            });
+        }
+        found
+    }
+}
+
+/// Where the search goes on.
+enum Next {
+    On,
+    From(usize),
+    Stop,
+}
+
+fn look(text: &[u8], start: usize, len: usize, sign: Sign, edge: Edge) -> Option<Span> {
+    match sign {
+        Sign::Name => value::behind(text, &keys::around(text, start)?, edge),
+        Sign::Bearer => shapes::bearer(text, start, edge),
+        Sign::Basic => shapes::basic(text, start, edge),
+        Sign::Jwt => shapes::jwt(text, start, edge),
+        Sign::Pem => shapes::pem(text, start),
+        Sign::Url => shapes::url_password(text, start, len, edge),
+        Sign::Signature => shapes::signature(text, start, edge),
+        Sign::Escape => None,
+        Sign::Prefix => tokens::by_prefix(text, start, edge),
+        Sign::Marked(marked) => marked.span(text, start, edge),
+    }
+}
+
+/// Calls `each` with every card number until it says that it is enough.
+fn each_card(text: &[u8], mut each: impl FnMut(Span) -> bool) {
+    // Every card number holds one of these places.
+    let mut place = shapes::CARD_MIN_BYTES - 1;
+    let mut from = 0;
+    while place < text.len() {
+        // Most places are passed by this first look.
+        let may_be = matches!(at(text, place), b'0'..=b'9' | b' ' | b'-');
+        if may_be && let Some(span) = shapes::card(text, place, from) {
+            if !each(span) {
+                return;
+            }
+            from = span.end;
+            place = span.end - 1;
+        }
+        place += shapes::CARD_MIN_BYTES;
+    }
+}
