@@ -25,11 +25,7 @@ const LATER: &[(&str, Later)] = &[
     ("run.benchmark", Later::Prefix("imds:")),
     ("run.vm_name", Later::Prefix("imds:")),
     ("run.fields.*", Later::Prefix("imds:")),
-    ("sources.file.*.parser", Later::Values(&["logfmt", "syslog", "regex"])),
-    ("sources.file.*.pattern", Later::Key { off: &[] }),
     ("sources.file.*.multiline", Later::Table),
-    ("sources.docker.*.parser", Later::Values(&["logfmt", "syslog", "regex"])),
-    ("sources.docker.*.pattern", Later::Key { off: &[] }),
     ("sources.docker.*.multiline", Later::Table),
     ("record.columns", Later::Key { off: &[] }),
     ("record.redact", Later::Key { off: &[] }),
@@ -170,8 +166,8 @@ mod tests {
     fn values_that_have_to_wait_are_found_by_the_path_that_the_user_sees() {
         let check = |path: &str, expected: &[&str]| assert_eq!(waiting_values(path), expected, "{path}");
         check("buffer.when_full", &[]);
-        check("sources.docker[12].parser", &["logfmt", "syslog", "regex"]);
-        check("sources.file[0].timezone", &[]);
+        check("sources.docker[12].parser", &[]);
+        check("teardown.scheduled_events", &["on"]);
         check("http.listen", &[]);
     }
 
@@ -200,9 +196,6 @@ mod tests {
         check("teardown.events = [\"Terminate\"]", &["teardown.events"]);
         check("[record]\ncolumns = {}\n", &[]);
         check("[record]\ncolumns = { A = \"a\" }\n[[record.drop]]\nx = 1\n", &["record.columns", "record.drop"]);
-        check(
-            "[sources.file.0]\nmultiline = { start = \"x\" }\nparser = \"regex\"\npattern = \"\"\n",
-            &["sources.file[0].multiline", "sources.file[0].parser"],
-        );
+        check("[sources.file.0]\nmultiline = { start = \"x\" }\nparser = \"auto\"\n", &["sources.file[0].multiline"]);
     }
 }

@@ -10,7 +10,7 @@ use super::environment::{SOURCES_MAX, Variables};
 use super::mistake::{Report, nearest};
 use super::node::{Node, Origin, quoted};
 use super::table::{Given, Table, shown};
-use crate::ingest::{self, Multiline, Parser, Zone};
+use crate::ingest::{self, Ansi, Multiline, Parser, Zone};
 use crate::record::Rule;
 use crate::source::docker;
 use crate::source::docker::{Address, ColumnFrom, Host, Select};
@@ -183,10 +183,9 @@ fn columns(table: &Table<'_>) -> Vec<(String, ColumnFrom)> {
 
 /// What ingest is told about a source's lines.
 fn lines(table: &Table<'_>, routes: &Arc<[Option<Rule>]>) -> ingest::Options {
-    const PARSERS: [(&str, Parser); 4] =
-        [("auto", Parser::Auto), ("json", Parser::Json), ("python", Parser::Python), ("raw", Parser::Raw)];
     ingest::Options {
-        parser: table.choice("parser", &PARSERS).unwrap_or(Parser::Auto),
+        parser: parser(table),
+        ansi: table.choice("ansi", &[("strip", Ansi::Strip), ("keep", Ansi::Keep)]).unwrap_or(Ansi::Strip),
         multiline: table
             .choice("multiline", &[("auto", Multiline::Auto), ("none", Multiline::None)])
             .unwrap_or(Multiline::Auto),
@@ -195,6 +194,35 @@ fn lines(table: &Table<'_>, routes: &Arc<[Option<Rule>]>) -> ingest::Options {
             .unwrap_or(usize::MAX),
         routes: Arc::clone(routes),
     }
+}
+
+fn parser(table: &Table<'_>) -> Parser {
+    const PARSERS: [(&str, fn(Option<ingest::Pattern>) -> Parser); 7] = [
+        ("auto", |_| Parser::Auto),
+        ("json", |_| Parser::Json),
+        ("python", |_| Parser::Python),
+        ("logfmt", |_| Parser::Logfmt),
+        ("syslog", |_| Parser::Syslog),
+        ("regex", |pattern| pattern.map_or(Parser::Raw, Parser::Regex)),
+        ("raw", |_| Parser::Raw),
+    ];
+    const EXPECTED: &str = "a regular expression with named groups, such as '^(?<level>[A-Z]+) (?<message>.*)$'";
+    let given = table.filled("pattern");
+    let pattern = given.as_ref().and_then(|given| match ingest::Pattern::new(&given.text) {
+        Ok(pattern) => Some(pattern),
+        Err(what) => {
+            given.mistake(&what, None, EXPECTED);
+            None
+        }
+    });
+    let Some(parser) = table.choice("parser", &PARSERS) else { return Parser::Auto };
+    let is_regex = table.filled("parser").is_some_and(|given| given.text == "regex");
+    match &given {
+        None if is_regex => table.mistake("pattern", "is missing: parser = \"regex\" reads lines by it", EXPECTED),
+        Some(given) if !is_regex => given.mistake_unseen("is without effect", None, "parser = \"regex\" beside it"),
+        _ => {}
+    }
+    parser(pattern)
 }
 
 fn zone(table: &Table<'_>) -> Zone {

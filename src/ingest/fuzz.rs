@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Flush, Ingest, Multiline, Options, Parser, Zone, parse};
+use super::{Ansi, Flush, Ingest, Multiline, Options, Parser, Pattern, Zone, parse};
 use crate::buffer::section::split_record;
 use crate::buffer::{OriginInfo, Section};
 use crate::record::{Constants, Counters, Nanos, OriginId, RECORD_MAX_BYTES, STRING_MAX_BYTES};
 
 const READ_TIME: Nanos = 1_000_000_000;
+
+/// A pattern of no particular sense.
+const PATTERN: &str = r"(?<level>[A-Z]+).(?<trace_id>\w*)(?<message>.*)";
 
 /// A record, as far as how the bytes arrived must not matter to it.
 type Encoded = (u64, u64, Vec<u8>);
@@ -18,7 +21,8 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
     let constants = Constants::new([("TaskID".to_owned(), "17".to_owned())]);
     let members = constants.members().to_vec();
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: members });
-    let options = Options { parser, multiline, zone: Zone::Utc, max_line, routes: Arc::from([None]) };
+    let options =
+        Options { parser, ansi: Ansi::Strip, multiline, zone: Zone::Utc, max_line, routes: Arc::from([None]) };
     Ingest::new(Arc::new(options), info, constants, 0, Counters::default())
 }
 
@@ -26,11 +30,19 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
 /// cover it without gap and overlap, are JSON, and are counted.
 pub fn lines(data: &[u8]) {
     let Some((head, stream)) = data.split_first_chunk::<3>() else { return };
-    let parser = [Parser::Auto, Parser::Json, Parser::Python, Parser::Raw][usize::from(head[0] % 4)];
+    let parser = match (head[0] % 4, head[0] & 0x38) {
+        (0, 0x08) => Parser::Logfmt,
+        (0, 0x10) => Parser::Syslog,
+        (0, 0x20) => Parser::Regex(Pattern::new(PATTERN).expect("a pattern")),
+        (0, _) => Parser::Auto,
+        (1, _) => Parser::Json,
+        (2, _) => Parser::Python,
+        _ => Parser::Raw,
+    };
     let multiline = if head[0] & 4 == 0 { Multiline::Auto } else { Multiline::None };
     let max_line = 64 + usize::from(head[1]) * 16;
     let chunk = 1 + usize::from(head[2]);
-    let whole = read(ingest(parser, multiline, max_line), stream, stream.len().max(1));
+    let whole = read(ingest(parser.clone(), multiline, max_line), stream, stream.len().max(1));
     let pieces = read(ingest(parser, multiline, max_line), stream, chunk);
     assert_eq!(whole, pieces, "records do not depend on how the bytes arrive");
 }
@@ -100,7 +112,7 @@ fn object(members: &[u8]) -> serde_json::Map<String, Value> {
 
 /// A line that is read as JSON is one, and what is left of it for `Fields` is JSON.
 pub fn json(data: &[u8]) {
-    let Some(parsed) = parse::json::parse(data, &Zone::Utc, &Constants::default()) else { return };
+    let Some(parsed) = parse::json::parse(data, &[], &Zone::Utc, &Constants::default()) else { return };
     assert!(serde_json::from_slice::<serde_json::Map<String, Value>>(data).is_ok());
     if !parsed.fields.is_empty() {
         serde_json::from_slice::<serde_json::Map<String, Value>>(&parsed.fields).expect("fields are JSON");

@@ -12,8 +12,11 @@ pub mod options;
 pub mod parse;
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::buffer::section::{RecordHeader, SECTION_TARGET_BYTES};
@@ -23,17 +26,15 @@ use crate::record::{Constants, Counters, EventId, GapKind, Nanos, RouteBits};
 use encode::{Columns, Exception};
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
 use framing::{Framer, Group};
-pub use options::{MAX_LINE_BYTES, Multiline, Options, Parser, Zone};
-use parse::{Text, json, python, timestamp, traceback};
+pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
+use parse::json::JSON_MAX_BYTES;
+use parse::{Context, Field, Text, Value, ansi, auto, container, java, json, traceback};
 
 /// Level of a traceback that no line of a logger introduces.
 const BARE_TRACEBACK_LEVEL: &[u8] = b"ERROR";
 
 /// Longest strings that stand beside each part of a split message, in bytes together.
 const BESIDE_PART_MAX_BYTES: usize = 10_000;
-
-/// Longest line that is read as JSON, in bytes.
-pub const JSON_MAX_BYTES: usize = 1024 * 1024;
 
 /// When the bytes of a window came about.
 pub trait Times {
@@ -219,40 +220,108 @@ impl Ingest {
             let columns = Columns { time: read_time, logger, message: text, piece: group.piece, ..Columns::default() };
             return self.put(text, &columns, extent);
         }
-        if self.is_json(text)
-            && let Some(parsed) = json::parse(text, &self.options.zone, &self.constants)
-        {
-            return self.take_json(text, &parsed, read_time, extent);
+        let traceback = group.traceback.map(|at| at.saturating_sub(group.start));
+        let lines = Lines { text, count: group.lines, traceback, time: read_time, extent, around: &Around::default() };
+        match self.options.ansi == Ansi::Keep || self.options.parser == Parser::Raw {
+            true => self.take_lines(&lines),
+            false => self.take_stripped(&lines),
         }
-        self.take_text(text, group, read_time, extent);
+    }
+
+    /// Takes what colours a terminal out of the lines first.
+    fn take_stripped(&mut self, lines: &Lines<'_>) {
+        // What stands before a traceback keeps its length in mind.
+        let (before, after) = lines.text.split_at(lines.traceback.unwrap_or(0).min(lines.text.len()));
+        let (before, after) = (ansi::strip(before), ansi::strip(after));
+        if let (Cow::Borrowed(_), Cow::Borrowed(_)) = (&before, &after) {
+            return self.take_lines(lines);
+        }
+        let text = [&*before, &*after].concat();
+        self.take_lines(&Lines { text: &text, traceback: lines.traceback.map(|_| before.len()), ..*lines });
+    }
+
+    fn take_lines(&mut self, lines: &Lines<'_>) {
+        if lines.count == 1 && !lines.around.is_given && self.take_wrapped(lines) {
+            return;
+        }
+        if self.is_json(lines.text)
+            && let Some(parsed) = json::parse(lines.text, &lines.around.fields, &self.options.zone, &self.constants)
+        {
+            return self.take_json(&parsed, lines);
+        }
+        self.take_text(lines);
     }
 
     fn is_json(&self, text: &[u8]) -> bool {
-        // A value of a longer line could take hundreds of times its bytes in memory: it stays text.
         if text.len() > JSON_MAX_BYTES {
             return false;
         }
         match self.options.parser {
             Parser::Auto | Parser::Json => text.trim_ascii_start().first() == Some(&b'{'),
-            Parser::Python | Parser::Raw => false,
+            _ => false,
         }
     }
 
-    fn take_json(&mut self, text: &[u8], parsed: &json::Parsed, read_time: Nanos, extent: (u64, u64)) {
-        let exception = parsed.exception.as_ref().map(|e| Exception {
-            kind: e.kind.as_bytes(),
-            message: e.message.as_bytes(),
-            stack: e.stack.as_bytes(),
-        });
+    /// Takes the line that a container runtime has wrapped, if it has; says whether.
+    fn take_wrapped(&mut self, lines: &Lines<'_>) -> bool {
+        if !matches!(self.options.parser, Parser::Auto | Parser::Json) || lines.text.len() > JSON_MAX_BYTES {
+            return false;
+        }
+        if let Some(docker) = json::docker_line(lines.text) {
+            let mut around = self.around(docker.stream);
+            if !docker.attrs.is_empty() {
+                around.fields.push(Field { name: "attrs".into(), value: Value::Literal(&docker.attrs) });
+            }
+            let inside = Lines { text: docker.log.as_bytes(), time: docker.time, around: &around, ..*lines };
+            self.take_inside(&inside);
+            return true;
+        }
+        let Some(wrapped) = container::cri(lines.text) else { return false };
+        let mut around = self.around(wrapped.stream);
+        if wrapped.is_partial {
+            around.fields.push(Field { name: "partial".into(), value: Value::Literal(b"true") });
+        }
+        self.take_inside(&Lines { text: wrapped.line, time: wrapped.time, around: &around, ..*lines });
+        true
+    }
+
+    fn take_inside(&mut self, lines: &Lines<'_>) {
+        match self.options.ansi {
+            Ansi::Keep => self.take_lines(lines),
+            Ansi::Strip => self.take_stripped(lines),
+        }
+    }
+
+    /// What a runtime says about a line: its stream, which is a column where the origin has none.
+    fn around<'f>(&self, stream: &'static str) -> Around<'f> {
+        let mut around = Around { is_given: true, ..Around::default() };
+        match self.constants.get("Stream") {
+            None => around.columns.push(("Stream", stream.to_owned())),
+            Some(_) => {
+                around.fields.push(Field { name: "stream".into(), value: Value::Text(stream.as_bytes().into()) })
+            }
+        }
+        around
+    }
+
+    fn take_json(&mut self, parsed: &json::Parsed, lines: &Lines<'_>) {
+        let text = lines.text;
+        let exception = parsed.exception.as_ref().map(exception_of);
         let default_logger = self.default_logger.clone();
+        let message = parsed.message.as_deref().unwrap_or_default().as_bytes();
+        let message = match self.options.ansi {
+            Ansi::Strip => ansi::strip(message),
+            Ansi::Keep => message.into(),
+        };
+        let own_columns = [&parsed.columns[..], &lines.around.columns].concat();
         let columns = Columns {
-            time: parsed.time.unwrap_or(read_time),
+            time: parsed.time.unwrap_or(lines.time),
             logger: parsed.logger.as_deref().or(default_logger.as_deref()).map(str::as_bytes),
             level: parsed.level.as_deref().map(str::as_bytes),
-            message: parsed.message.as_deref().unwrap_or_default().as_bytes(),
+            message: &message,
             exception,
             duration_ms: parsed.duration_ms,
-            columns: &parsed.columns,
+            columns: &own_columns,
             fields: &parsed.fields,
             piece: None,
         };
@@ -263,40 +332,66 @@ impl Ingest {
                 message: text,
                 exception: None,
                 fields: b"",
-                columns: &[],
+                columns: &lines.around.columns,
                 logger: columns.logger.filter(|logger| short(Some(logger))),
                 level: columns.level.filter(|level| short(Some(level))),
                 ..columns
             };
-            return self.put(text, &columns, extent);
+            return self.put(text, &columns, lines.extent);
         }
-        self.put(text, &columns, extent);
+        self.put(text, &columns, lines.extent);
     }
 
-    fn take_text(&mut self, text: &[u8], group: &Group, read_time: Nanos, extent: (u64, u64)) {
-        let first_end = if group.lines > 1 { memchr::memchr(b'\n', text).unwrap_or(text.len()) } else { text.len() };
-        let first = &text[..first_end];
-        let first = if group.lines > 1 { first.strip_suffix(b"\r").unwrap_or(first) } else { first };
-        let zone = &self.options.zone;
-        let parsed = match self.options.parser {
-            Parser::Raw | Parser::Json => Text::raw(first),
-            Parser::Python => python::parse(first, zone).unwrap_or(Text::raw(first)),
-            Parser::Auto => python::parse(first, zone).unwrap_or_else(|| Text {
-                time: timestamp::leading(first, zone).map(|(time, _)| time),
-                ..Text::raw(first)
-            }),
-        };
-        // The message goes on over the lines that follow, up to a traceback.
-        let message_start = first.len() - parsed.message.len();
-        let traceback =
-            group.traceback.map(|at| at.saturating_sub(group.start)).filter(|_| self.options.parser != Parser::Raw);
+    /// What the head of the lines says.
+    fn parse<'t>(&self, head: &'t [u8], read_time: Nanos) -> Text<'t> {
+        let context = Context { zone: &self.options.zone, near: read_time, constants: &self.constants };
+        match &self.options.parser {
+            Parser::Auto => auto::parse(head, context),
+            Parser::Python => auto::python(head, context),
+            Parser::Logfmt => auto::logfmt(head, context),
+            Parser::Syslog => auto::syslog(head, context),
+            Parser::Regex(pattern) => auto::regex(pattern, head, context),
+            Parser::Raw | Parser::Json => Text::raw(head),
+        }
+    }
+
+    fn take_text(&mut self, lines: &Lines<'_>) {
+        let text = lines.text;
+        let head = lines.head();
+        let mut parsed = self.parse(head, lines.time);
+        parsed.fields.extend(
+            lines
+                .around
+                .fields
+                .iter()
+                .filter(|field| !parsed.fields.iter().any(|known| known.name == field.name))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        if lines.count == 1
+            && matches!(self.options.parser, Parser::Auto | Parser::Json | Parser::Python | Parser::Syslog)
+        {
+            let sure = self.options.parser == Parser::Json;
+            if let Some(found) = json::behind(&parsed, &self.options.zone, &self.constants, sure) {
+                return self.take_json(&found, lines);
+            }
+        }
+        let traceback = lines.traceback.filter(|_| self.options.parser != Parser::Raw);
+        let message = lines.message(head, &parsed.message, traceback);
         let default_logger = self.default_logger.clone();
+        let mut fields = Vec::new();
+        parsed.encode_fields(&mut fields);
+        parsed.columns.extend(lines.around.columns.iter().cloned());
         let mut columns = Columns {
-            time: parsed.time.unwrap_or(read_time),
-            logger: parsed.logger.or(default_logger.as_deref().map(str::as_bytes)),
-            level: parsed.level,
-            message: &text[message_start..],
-            ..Columns::default()
+            time: parsed.time.unwrap_or(lines.time),
+            logger: parsed.logger.as_deref().or(default_logger.as_deref().map(str::as_bytes)),
+            level: parsed.level.as_deref(),
+            message: &message,
+            exception: parsed.exception.as_ref().map(exception_of),
+            duration_ms: parsed.duration_ms,
+            columns: &parsed.columns,
+            fields: &fields,
+            piece: None,
         };
         if let Some(at) = traceback {
             let stack = &text[at..];
@@ -306,11 +401,9 @@ impl Ingest {
                 columns.level = Some(BARE_TRACEBACK_LEVEL);
                 // The line that names the exception says most.
                 columns.message = raised_line(stack, kind);
-            } else {
-                columns.message = without_line_end(&text[message_start..at]);
             }
         }
-        self.put(text, &columns, extent);
+        self.put(text, &columns, lines.extent);
     }
 
     /// Routes and stores one record, or its parts; `text` is all of its text, for the case that it does not fit.
@@ -382,6 +475,75 @@ impl Ingest {
             bits |= RouteBits::from(takes) << bit;
         }
         bits
+    }
+}
+
+/// The lines of one group, as the parsers get them.
+#[derive(Clone, Copy)]
+struct Lines<'t> {
+    /// Without the line end of the last.
+    text: &'t [u8],
+    count: u32,
+    /// Where a traceback begins in the text.
+    traceback: Option<usize>,
+    /// When it was read, or the time of what it was wrapped in.
+    time: Nanos,
+    /// First and last byte in the stream.
+    extent: (u64, u64),
+    around: &'t Around<'t>,
+}
+
+/// What a container runtime said about a line that it had wrapped.
+#[derive(Default)]
+struct Around<'f> {
+    is_given: bool,
+    columns: Vec<(&'static str, String)>,
+    fields: Vec<Field<'f>>,
+}
+
+impl<'t> Lines<'t> {
+    /// The line that says what the record is, or the two of java.util.logging.
+    fn head(&self) -> &'t [u8] {
+        if self.count == 1 {
+            return self.text;
+        }
+        let end_of = |from: usize| memchr::memchr(b'\n', &self.text[from..]).map_or(self.text.len(), |at| from + at);
+        let first = end_of(0);
+        let is_two = first < self.text.len() && java::is_first_of_two(&self.text[..first]);
+        let end = if is_two { end_of(first + 1) } else { first };
+        let head = &self.text[..end];
+        if end < self.text.len() { head.strip_suffix(b"\r").unwrap_or(head) } else { head }
+    }
+
+    /// The message goes on over the lines that follow the head, up to a traceback.
+    fn message<'m>(&self, head: &[u8], message: &'m Cow<'_, [u8]>, traceback: Option<usize>) -> Cow<'m, [u8]>
+    where
+        't: 'm,
+    {
+        if self.count == 1 {
+            return Cow::Borrowed(message);
+        }
+        let text = match traceback {
+            Some(at) => without_line_end(&self.text[..at]),
+            None => self.text,
+        };
+        let Some(after) = text.get(head.len()..) else { return Cow::Borrowed(message) };
+        if message.is_empty() && !head.is_empty() {
+            // An empty first line is no part of what it says.
+            return Cow::Borrowed(after.trim_ascii_start());
+        }
+        match head.ends_with(message) {
+            true => Cow::Borrowed(&text[head.len() - message.len()..]),
+            false => Cow::Owned([&**message, after].concat()),
+        }
+    }
+}
+
+fn exception_of(exception: &json::Exception) -> Exception<'_> {
+    Exception {
+        kind: exception.kind.as_bytes(),
+        message: exception.message.as_bytes(),
+        stack: exception.stack.as_bytes(),
     }
 }
 

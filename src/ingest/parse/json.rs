@@ -1,32 +1,35 @@
 //! Lines that are a JSON object: which of its members are columns, and what is left for `Fields`.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{level, timestamp, traceback};
+use super::{Field, Text, level, timestamp, traceback};
 use crate::ingest::options::Zone;
 use crate::record::{Constants, Nanos};
 
+/// Longest line that is read as JSON, in bytes: a value of a longer one could take hundreds of times its bytes in memory.
+pub const JSON_MAX_BYTES: usize = 1024 * 1024;
 /// Longest string within `Fields`, in bytes: search engines index a value as one term of at most 32,766 bytes.
 pub const FIELD_STRING_MAX_BYTES: usize = 30_000;
 /// Longest key within `Fields`, in bytes.
-const FIELD_KEY_MAX_BYTES: usize = 1_000;
+pub(super) const FIELD_KEY_MAX_BYTES: usize = 1_000;
 /// Deepest nesting within `Fields`: Elasticsearch's `flattened` takes 20 levels.
 const FIELD_DEPTH_MAX: usize = 18;
 
-const TIME: &[&str] = &["timestamp", "time", "ts", "asctime", "@timestamp"];
-const LEVEL: &[&str] = &["level", "levelname", "severity", "log.level"];
-const LOGGER: &[&str] = &["logger", "name", "logger_name", "agent_name", "service"];
-const MESSAGE: &[&str] = &["message", "msg"];
-const EVENT_TYPE: &[&str] = &["event_type", "event"];
-const TRACE_ID: &[&str] = &["trace_id", "correlation_id"];
-const SPAN_ID: &[&str] = &["span_id"];
-const EXCEPTION: &[&str] = &["exception", "exc_info", "stack_trace", "traceback"];
-const RUN_ID: &[&str] = &["run_id", "execution_id", "hal_run_id"];
-const TASK_ID: &[&str] = &["task_id", "hal_task_id"];
+pub(super) const TIME: &[&str] = &["timestamp", "time", "ts", "asctime", "@timestamp"];
+pub(super) const LEVEL: &[&str] = &["level", "levelname", "severity", "log.level"];
+pub(super) const LOGGER: &[&str] = &["logger", "name", "logger_name", "agent_name", "service"];
+pub(super) const MESSAGE: &[&str] = &["message", "msg"];
+pub(super) const EVENT_TYPE: &[&str] = &["event_type", "event"];
+pub(super) const TRACE_ID: &[&str] = &["trace_id", "correlation_id"];
+pub(super) const SPAN_ID: &[&str] = &["span_id"];
+pub(super) const EXCEPTION: &[&str] = &["exception", "exc_info", "stack_trace", "traceback"];
+pub(super) const RUN_ID: &[&str] = &["run_id", "execution_id", "hal_run_id"];
+pub(super) const TASK_ID: &[&str] = &["task_id", "hal_task_id"];
 /// Objects that are searched after the top level.
 const WITHIN: &[&str] = &["extra", "context", "metadata"];
 
@@ -48,28 +51,155 @@ pub struct Parsed {
 }
 
 /// Type, message and stack of an exception that stood in a string.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exception {
     pub kind: String,
     pub message: String,
     pub stack: String,
 }
 
-/// Reads a line that should be one JSON object; `None` where it is not.
-pub fn parse(line: &[u8], zone: &Zone, constants: &Constants) -> Option<Parsed> {
+/// Reads a line that should be one JSON object; `None` where it is not. `around`: fields of what the line was wrapped in.
+pub fn parse(line: &[u8], around: &[Field<'_>], zone: &Zone, constants: &Constants) -> Option<Parsed> {
     let (mut object, altered) = read(line)?;
+    add(&mut object, around.iter())?;
+    Some(columns(object, altered, Said::default(), zone, constants))
+}
+
+/// What the head of a line has said already: the spellings of these in the object then stay in `Fields`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    time: bool,
+    level: bool,
+    logger: bool,
+    message: bool,
+}
+
+/// An object at the end of a line, behind what makes sure that it belongs there: a head that was recognised (`head`, whose
+/// message it then is as a whole), or words of any kind where it has itself what a log record has, or where JSON was
+/// asked for (`sure`).
+pub fn behind(head: &Text<'_>, zone: &Zone, constants: &Constants, sure: bool) -> Option<Parsed> {
+    let message: &[u8] = &head.message;
+    let message = message.trim_ascii_end();
+    if message.last() != Some(&b'}') || message.len() > JSON_MAX_BYTES {
+        return None;
+    }
+    let (before, text) = message.split_at(memchr::memchr(b'{', message)?);
+    let words = before.trim_ascii();
+    // zap parts its columns by tabs, the last of which is the object.
+    let is_column = head.level.is_some() && before.ends_with(b"\t");
+    let recognised = head.level.is_some() && words.is_empty();
+    let stamp = timestamp::leading_spaced(words, zone).filter(|(_, end)| *end == words.len());
+    let (mut object, altered) = read(text)?;
+    let is_record = || head.level.is_none() && (stamp.is_some() || is_record(&object, zone));
+    if !(sure || is_column || recognised || is_record()) {
+        return None;
+    }
+    let mut said = Said {
+        time: head.time.is_some() && stamp.is_none(),
+        level: head.level.is_some(),
+        logger: head.logger.is_some(),
+        message: is_column && !words.is_empty(),
+    };
+    said.message |= head.level.is_some() && !words.is_empty();
+    let has_time = TIME.iter().any(|name| object.get(*name).is_some_and(|value| time_of(value, zone).is_some()));
+    let is_prefix = !words.is_empty() && !said.message && (stamp.is_none() || has_time);
+    let prefix =
+        is_prefix.then(|| Field { name: Cow::Borrowed("prefix"), value: super::Value::Text(Cow::Borrowed(words)) });
+    add(&mut object, head.fields.iter().chain(&prefix))?;
+    let mut parsed = columns(object, altered, said, zone, constants);
+    let owned = |text: &Cow<'_, [u8]>| String::from_utf8_lossy(text).into_owned();
+    parsed.time = parsed.time.or(head.time).or(stamp.map(|(time, _)| time));
+    parsed.level = parsed.level.or_else(|| head.level.as_ref().map(owned));
+    parsed.logger = parsed.logger.or_else(|| head.logger.as_ref().map(owned));
+    if said.message {
+        parsed.message = Some(String::from_utf8_lossy(words).into_owned());
+    }
+    Some(parsed)
+}
+
+/// Adds fields to an object. A name that then stood twice would be one member too many: such a line is kept as it is.
+fn add<'f>(object: &mut Map<String, Value>, fields: impl Iterator<Item = &'f Field<'f>>) -> Option<()> {
+    for field in fields {
+        if object.insert(field.name.clone().into_owned(), json_value(&field.value)?).is_some() {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Whether an object surely is a log record: it has a message, and a level or a time.
+fn is_record(object: &Map<String, Value>, zone: &Zone) -> bool {
+    let has = |spellings: &[&str], fits: &dyn Fn(&Value) -> bool| {
+        spellings.iter().any(|spelling| object.get(*spelling).is_some_and(fits))
+    };
+    let message = has(MESSAGE, &Value::is_string) || has(&["event"], &Value::is_string);
+    message && (has(LEVEL, &|value| level_of(value).is_some()) || has(TIME, &|value| time_of(value, zone).is_some()))
+}
+
+fn json_value(value: &super::Value<'_>) -> Option<Value> {
+    match value {
+        super::Value::Text(text) => Some(Value::String(std::str::from_utf8(text).ok()?.to_owned())),
+        super::Value::Literal(literal) => serde_json::from_slice(literal).ok(),
+    }
+}
+
+/// A line as Docker's driver `json-file` writes it: what was printed, its stream and its time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DockerLine {
+    /// Without its line end.
+    pub log: String,
+    pub stream: &'static str,
+    pub time: Nanos,
+    /// Labels and variables that the driver was told to add, as JSON; empty where there are none.
+    pub attrs: Vec<u8>,
+}
+
+/// Reads such a line; `None` where it is another object.
+pub fn docker_line(line: &[u8]) -> Option<DockerLine> {
+    // The engine writes its members in this order.
+    if !line.starts_with(b"{\"log\":\"") {
+        return None;
+    }
+    let (mut object, altered) = read(line)?;
+    let mut text = |name: &str| match object.get(name) {
+        Some(Value::String(text)) => {
+            let text = text.clone();
+            object.shift_remove(name);
+            Some(text)
+        }
+        _ => None,
+    };
+    let (mut log, stream, time) = (text("log")?, text("stream")?, text("time")?);
+    let time = timestamp::whole(time.as_bytes(), &Zone::Utc)?;
+    if altered || !matches!(stream.as_str(), "stdout" | "stderr") || !object.keys().all(|name| name == "attrs") {
+        return None;
+    }
+    let end = log.strip_suffix('\n').map_or(log.len(), |log| log.strip_suffix('\r').unwrap_or(log).len());
+    log.truncate(end);
+    let attrs = match object.get("attrs") {
+        Some(attrs) => serde_json::to_vec(attrs).ok()?,
+        None => Vec::new(),
+    };
+    let stream = if stream == "stdout" { "stdout" } else { "stderr" };
+    Some(DockerLine { log, stream, time, attrs })
+}
+
+fn columns(mut object: Map<String, Value>, altered: bool, said: Said, zone: &Zone, constants: &Constants) -> Parsed {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let mut parsed = Parsed {
-        time: take(&mut object, TIME, |value| time_of(value, zone)),
-        level: take(&mut object, LEVEL, level_of),
-        logger: take(&mut object, LOGGER, text),
-        message: take(&mut object, MESSAGE, |value| value.as_str().map(str::to_owned)),
+        time: if said.time { None } else { take(&mut object, TIME, |value| time_of(value, zone)) },
+        level: if said.level { None } else { take(&mut object, LEVEL, level_of) },
+        logger: if said.logger { None } else { take(&mut object, LOGGER, text) },
+        message: match said.message {
+            true => None,
+            false => take(&mut object, MESSAGE, |value| value.as_str().map(str::to_owned)),
+        },
         exception: take(&mut object, EXCEPTION, |value| text(value).map(|stack| exception_of(&stack))),
         duration_ms: take(&mut object, &["duration_ms"], Value::as_f64)
             .or_else(|| take(&mut object, &["duration_seconds"], milliseconds)),
         ..Parsed::default()
     };
-    if parsed.message.is_none() {
+    if parsed.message.is_none() && !said.message {
         parsed.message = take(&mut object, &["event"], text);
     }
     for (column, spellings) in [("EventType", EVENT_TYPE), ("TraceID", TRACE_ID), ("SpanID", SPAN_ID)] {
@@ -93,7 +223,7 @@ pub fn parse(line: &[u8], zone: &Zone, constants: &Constants) -> Option<Parsed> 
     if !object.is_empty() && !parsed.unfit {
         parsed.fields = serde_json::to_vec(&object).unwrap_or_default();
     }
-    Some(parsed)
+    parsed
 }
 
 /// Reads an object; also says whether the value cannot give the text back: a key that stands twice, or a number that
@@ -253,7 +383,7 @@ fn id_of(value: &Value) -> Option<String> {
     }
 }
 
-fn exception_of(stack: &str) -> Exception {
+pub(super) fn exception_of(stack: &str) -> Exception {
     let (kind, message) = traceback::raised(stack.as_bytes()).unwrap_or_default();
     Exception {
         kind: String::from_utf8_lossy(kind).into_owned(),
@@ -279,7 +409,7 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Parsed {
-        parse(line.as_bytes(), &Zone::Utc, &Constants::default()).expect("an object")
+        parse(line.as_bytes(), &[], &Zone::Utc, &Constants::default()).expect("an object")
     }
 
     fn fields(line: &str) -> String {
@@ -322,7 +452,7 @@ mod tests {
     #[test]
     fn what_the_origin_knows_comes_before_a_parsed_id() {
         let constants = Constants::new([("RunID".to_owned(), "outer".to_owned())]);
-        let p = parse(br#"{"run_id":"inner","task_id":"t"}"#, &Zone::Utc, &constants).expect("object");
+        let p = parse(br#"{"run_id":"inner","task_id":"t"}"#, &[], &Zone::Utc, &constants).expect("object");
         assert_eq!(p.columns, [("TaskID", "t".to_owned())]);
         assert_eq!(p.fields, br#"{"run_id":"inner"}"#);
     }
@@ -364,7 +494,7 @@ mod tests {
     #[test]
     fn other_json_is_no_object() {
         for line in [&b""[..], b"1", b"[1]", b"{", br#"{"a":1} x"#, b"{\"a\":\"\xff\"}"] {
-            assert!(parse(line, &Zone::Utc, &Constants::default()).is_none(), "{line:?}");
+            assert!(parse(line, &[], &Zone::Utc, &Constants::default()).is_none(), "{line:?}");
         }
     }
 }
