@@ -51,7 +51,8 @@ pub fn regex<'a>(pattern: &super::regex::Pattern, line: &'a [u8], context: Conte
 
 /// A line that is its own message, with the time at its front.
 fn stamped<'a>(line: &'a [u8], context: Context<'_>) -> Text<'a> {
-    let time = timestamp::leading(line, context.zone).map(|(time, _)| time);
+    let stamp = line.strip_prefix(b"[").unwrap_or(line);
+    let time = timestamp::leading(stamp, context.zone).map(|(time, _)| time);
     Text { time, ..Text::raw(line) }
 }
 
@@ -67,6 +68,9 @@ pub fn searchable<'a>(text: Text<'a>, line: &'a [u8]) -> Text<'a> {
 fn digit<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
     if matches!(line.get(4), Some(b'-' | b'/')) {
         return dated::bare(line, context);
+    }
+    if line.get(2) == Some(&b'/') && line.get(5) == Some(&b'/') {
+        return dated::short_year(line, context);
     }
     if line.get(2) == Some(&b':') && java::is_clock(line.get(..8)?) {
         return java::threaded(line);
@@ -94,7 +98,10 @@ fn capital_python<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> 
     if !line.get(1).is_some_and(u8::is_ascii_uppercase) {
         return None;
     }
-    python::leveled(line).or_else(|| python::colons(line)).or_else(|| python::month_and_day(line, context))
+    python::leveled(line)
+        .or_else(|| python::colons(line))
+        .or_else(|| python::month_and_day(line, context))
+        .or_else(|| dated::level_first(line, context))
 }
 
 fn small<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {

@@ -21,6 +21,18 @@ pub fn loguru(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
     is_place.then(|| text.with_text("function", function).with("line", line))
 }
 
+/// ` | INFO | name | message`, a form that people give to loguru and others.
+pub fn barred(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
+    let (level, rest) = scan::level(scan::skip_blanks(rest.strip_prefix(b" | ")?))?;
+    let rest = scan::skip_blanks(scan::skip_blanks(rest).strip_prefix(b"|")?);
+    let named = scan::before(rest, b" | ").map(|(name, message)| (name.trim_ascii(), message));
+    let (logger, message) = match named.filter(|(name, _)| scan::is_name(name)) {
+        Some((name, message)) => (Some(name), scan::skip_blanks(message)),
+        None => (None, rest),
+    };
+    Some(Text::new(Some(time), logger, Some(level), message))
+}
+
 /// A level in capitals, a program's own one too.
 fn own_or_known(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     if let Some((level, rest)) = scan::level(text) {

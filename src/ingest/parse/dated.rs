@@ -2,7 +2,9 @@
 //! languages and libraries share: level, thread, logger, place, in varying order. Without a level that is sure, the line is
 //! none of these.
 
-use super::{Context, Text, console, java, python, scan, server, syslog, timestamp};
+use std::borrow::Cow;
+
+use super::{Context, Text, console, java, pairs, python, scan, server, syslog, timestamp};
 use crate::record::Nanos;
 
 /// Most brackets of a head.
@@ -22,8 +24,12 @@ pub fn bare<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
     let (time, end) = timestamp::leading_spaced(line, context.zone)?;
     let rest = &line[end..];
     match rest.first()? {
-        b'\t' => console::tabbed(time, rest),
-        b' ' if rest.starts_with(b" | ") => console::loguru(time, rest),
+        b'\t' => console::tabbed(time, rest).or_else(|| headed(time, rest, context)),
+        b' ' if rest.starts_with(b" | ") => console::loguru(time, rest).or_else(|| console::barred(time, rest)),
+        // Tracing and zerolog write the time like this, and pairs behind their message.
+        b' ' if line[end - 1] == b'Z' => server::mysql(time, rest)
+            .or_else(|| headed(time, rest, context).map(|text| paired(text, context)))
+            .or_else(|| syslog::iso(time, rest)),
         b' ' => server::postgres(time, rest)
             .or_else(|| server::mysql(time, rest))
             .or_else(|| headed(time, rest, context))
@@ -96,7 +102,7 @@ pub fn brackets<'a>(head: Text<'a>, rest: &'a [u8], context: Context<'_>) -> Opt
             text = text.with("pid", word);
         } else if console::is_position(word) && !has(&text, "caller") {
             text = text.with_text("caller", word);
-        } else if text.level.is_some() && text.logger.is_none() && scan::is_joined_name(word) {
+        } else if text.logger.is_none() && (scan::is_joined_name(word) || is_hydra(word, after)) {
             text.logger = Some(word.into());
         } else if text.level.is_none() && !has(&text, "thread") && !word.is_empty() {
             text = text.with_text("thread", word);
@@ -110,6 +116,11 @@ pub fn brackets<'a>(head: Text<'a>, rest: &'a [u8], context: Context<'_>) -> Opt
     }
     let (level, rest) = scan::level(scan::skip_blanks(rest))?;
     Some(leveled(with_level(text, level), rest, context))
+}
+
+/// Whether brackets follow each other without a blank, the name before the level, as Hydra configures it.
+fn is_hydra(word: &[u8], after: &[u8]) -> bool {
+    scan::is_name(word) && scan::bracketed(after).is_some_and(|(inside, _)| scan::level_word(inside).is_some())
 }
 
 fn has(text: &Text<'_>, name: &str) -> bool {
@@ -129,10 +140,10 @@ fn leveled<'a>(head: Text<'a>, rest: &'a [u8], context: Context<'_>) -> Text<'a>
         let word = inside.trim_ascii();
         if console::is_position(word) && !has(&text, "caller") {
             text = text.with_text("caller", word);
-        } else if scan::is_joined_name(word) && text.logger.is_none() {
-            text.logger = Some(word.into());
         } else if !has(&text, "thread") && !word.is_empty() && is_thread(after) {
             text = text.with_text("thread", word);
+        } else if scan::is_joined_name(word) && text.logger.is_none() {
+            text.logger = Some(word.into());
         } else {
             break;
         }
@@ -146,25 +157,23 @@ fn leveled<'a>(head: Text<'a>, rest: &'a [u8], context: Context<'_>) -> Text<'a>
         text = text.with_text("thread", thread);
         rest = after;
     }
-    let is_new_year = text.fields.is_empty() && text.logger.is_none();
-    let text = messaged(text, rest);
-    match is_new_year && text.logger.is_none() {
-        // What tracing and slog write ends in pairs.
-        false => text,
-        true => paired(text, context),
-    }
+    messaged(text, rest)
 }
 
 /// Whether what follows a bracket says that it held a thread: a logger and the sign that ends its name.
 fn is_thread(after: &[u8]) -> bool {
     let rest = scan::skip_blanks(after);
-    let named = scan::word(rest).is_some_and(|(name, _)| scan::is_joined_name(name.strip_suffix(b":").unwrap_or(name)));
+    let named = scan::word(rest).is_some_and(|(word, after)| {
+        let name = word.strip_suffix(b":").unwrap_or(word);
+        scan::is_joined_name(name) && (name.len() < word.len() || scan::skip_blanks(after).starts_with(b"- "))
+    });
     named || rest.starts_with(b"- ")
 }
 
+/// The pairs at the end of a message become fields, where words stand before them.
 fn paired<'a>(text: Text<'a>, context: Context<'_>) -> Text<'a> {
-    match text.message.clone() {
-        std::borrow::Cow::Borrowed(message) if message.ends_with(b"\"") || message.contains(&b'=') => {
+    match text.message {
+        Cow::Borrowed(message) if text.level.is_some() && !pairs::trailing(message).0.is_empty() => {
             console::followed_by_pairs(Text { message: b""[..].into(), ..text }, message, context)
         }
         _ => text,
@@ -207,6 +216,12 @@ pub fn bracketed<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
     if let Some((time, end)) = timestamp::leading_spaced(inside, context.zone) {
         return stamped(time, &inside[end..], rest, context);
     }
+    if inside.ends_with(b" ")
+        && inside.trim_ascii().iter().all(u8::is_ascii_lowercase)
+        && let Some(level) = scan::level_word(inside)
+    {
+        return Some(console::structlog(with_level(Text::default(), level), rest, context));
+    }
     if let Some(level) = scan::level_word(inside).filter(|_| inside.trim_ascii().len() > 3) {
         return Some(bracketed_level(with_level(Text::default(), level), rest, context));
     }
@@ -231,6 +246,7 @@ fn stamped<'a>(time: Nanos, inside: &'a [u8], rest: &'a [u8], context: Context<'
         return brackets(head, blank, context);
     }
     match scan::level(blank) {
+        Some((level, rest)) if rest.starts_with(b" in ") => Some(flask(with_level(head, level), rest)),
         Some((level, rest)) => Some(kafka(leveled(with_level(head, level), rest, context))),
         None => headed(time, blank, context).filter(|_| has_no_caller(&head)),
     }
@@ -240,9 +256,18 @@ fn has_no_caller(head: &Text<'_>) -> bool {
     head.fields.is_empty()
 }
 
+/// Behind the level, ` in module: message`, as Flask configures it.
+fn flask<'a>(head: Text<'a>, rest: &'a [u8]) -> Text<'a> {
+    let named = rest.strip_prefix(b" in ").and_then(|rest| scan::before(rest, b": "));
+    match named.filter(|(name, _)| scan::is_name(name)) {
+        Some((name, message)) => Text { logger: Some(name.into()), message: message.into(), ..head },
+        None => messaged(head, rest),
+    }
+}
+
 /// Kafka and its kin name the logger at the end, `message (kafka.server.KafkaServer)`.
 fn kafka(text: Text<'_>) -> Text<'_> {
-    let std::borrow::Cow::Borrowed(message) = text.message else { return text };
+    let Cow::Borrowed(message) = text.message else { return text };
     let named = message.strip_suffix(b")").and_then(|message| {
         let at = message.iter().rposition(|byte| *byte == b'(')?;
         let (before, name) = (&message[..at], &message[at + 1..]);
@@ -253,6 +278,24 @@ fn kafka(text: Text<'_>) -> Text<'_> {
         Some((message, name)) => Text { logger: Some(name.into()), message: message.into(), ..text },
         None => text,
     }
+}
+
+/// `INFO 2026-11-20 23:00:33,123 message` and `INFO  [2026-11-20 23:00:33,123] message`.
+pub fn level_first<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
+    let (level, rest) = scan::level(line)?;
+    let rest = scan::skip_blanks(rest.strip_prefix(b" ")?);
+    let is_dated = rest.strip_prefix(b"[").unwrap_or(rest).starts_with(b"2");
+    let text = is_dated.then(|| bracketed_level(with_level(Text::default(), level), rest, context))?;
+    text.time.is_some().then_some(text)
+}
+
+/// `26/11/20 23:00:33 INFO SparkContext: message`, Log4j's as Spark and Hadoop configure it.
+pub fn short_year<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
+    let (date, rest) = line.split_at_checked(17)?;
+    let (time, end) = timestamp::leading(&[b"20", date].concat(), context.zone)?;
+    let (level, rest) = scan::level(rest.strip_prefix(b" ")?)?;
+    let (name, message) = scan::before(scan::skip_blanks(rest), b": ")?;
+    (end == 19 && scan::is_name(name)).then(|| Text::new(Some(time), Some(name), Some(level), message))
 }
 
 /// Behind `[INFO]` at the front: a time or none, and what ends a head.

@@ -26,21 +26,32 @@ pub fn parse<'a>(line: &'a [u8], zone: &Zone) -> Option<Text<'a>> {
 
 /// What follows the timestamp: ` - name - LEVEL - message`, or ` - LEVEL - message`.
 pub fn dashed(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
-    let rest = rest.strip_prefix(SEPARATOR)?;
-    let (logger, rest) = scan::before(rest, SEPARATOR)?;
+    let whole = rest.strip_prefix(SEPARATOR)?;
+    let Some((logger, rest)) = scan::before(whole, SEPARATOR) else { return cloud_init(time, whole) };
     if let Some((level, b"")) = scan::level(logger) {
         return Some(Text::new(Some(time), None, Some(level), rest));
     }
     let (word, message) = match scan::before(rest, SEPARATOR) {
         Some(found) => found,
         // An empty message: its separator has lost its last blank to nobody, but editors strip it.
-        None => (rest.strip_suffix(b" -")?, &b""[..]),
+        None => match rest.strip_suffix(b" -") {
+            Some(word) => (word, &b""[..]),
+            None => return cloud_init(time, whole),
+        },
     };
     let mut text = Text::new(Some(time), Some(logger), level::known(word), message);
     if text.level.is_none() {
         text.level = Some(own_level(word)?.into());
     }
     Some(text)
+}
+
+/// `util.py[DEBUG]: message`, as cloud-init has it behind the dash.
+fn cloud_init(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
+    let (file, rest) = scan::before(rest, b"[")?;
+    let (word, message) = scan::before(rest, b"]: ")?;
+    let level = scan::level(word).filter(|(_, rest)| rest.is_empty())?.0;
+    (file.ends_with(b".py") && scan::is_name(file)).then(|| Text::new(Some(time), Some(file), Some(level), message))
 }
 
 /// A level that a program made up: a word in capitals is kept as it is.

@@ -31,7 +31,7 @@ pub fn apache<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
         text = match name {
             b"pid" => {
                 let (pid, thread) = scan::before(value, b":tid ").unwrap_or((value, b""));
-                text.with("pid", pid).with_text("tid", thread)
+                text.with("pid", pid).with("tid", thread)
             }
             b"client" => text.with_text("client", value),
             _ => break,
