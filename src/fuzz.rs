@@ -9,6 +9,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("lines", crate::ingest::fuzz::lines),
     ("json", crate::ingest::fuzz::json),
     ("timestamps", crate::ingest::fuzz::timestamps),
+    ("formats", crate::ingest::fuzz::formats),
     ("frames", crate::buffer::fuzz::frames),
     ("positions", positions),
     ("bulk_answers", crate::sink::elasticsearch::fuzz::bulk_answers),

@@ -130,3 +130,90 @@ pub fn timestamps(data: &[u8]) {
         parse::timestamp::epoch(f64::from_le_bytes(bytes));
     }
 }
+
+/// A line in any format: no byte of it that can be printed is lost, unless it stands in a column that says the same, and
+/// what is said of it can be stored.
+pub fn formats(data: &[u8]) {
+    let constants = Constants::default();
+    let context = parse::Context { zone: &Zone::Utc, near: READ_TIME, constants: &constants };
+    let stripped = parse::ansi::strip(data);
+    assert!(stripped.len() <= data.len());
+    let asked = parse::auto::logfmt(data, context);
+    let found =
+        [parse::auto::parse(data, context), parse::auto::python(data, context), parse::auto::syslog(data, context)];
+    for text in found.iter().chain([&asked]) {
+        if text != &asked && !text.has_head() && text.fields.is_empty() && text.columns.is_empty() {
+            assert_eq!(&*text.message, data, "a line without a format is its own message");
+        }
+        let mut fields = Vec::new();
+        text.encode_fields(&mut fields);
+        if !fields.is_empty() {
+            let object: serde_json::Map<String, Value> = serde_json::from_slice(&fields).expect("fields are JSON");
+            assert_eq!(object.len(), text.fields.len(), "no name stands twice");
+        }
+        kept(data, text, &fields);
+    }
+}
+
+/// Of the words of a line, as far as they have letters and no escapes, those that are no part of its time or its level
+/// stand in the message, the logger, the fields or another column.
+fn kept(line: &[u8], text: &parse::Text<'_>, fields: &[u8]) {
+    if line.contains(&b'\\') || text.exception.is_some() || std::str::from_utf8(line).is_err() {
+        return;
+    }
+    let fields = unescaped(fields);
+    let columns: Vec<u8> = text.columns.iter().flat_map(|(_, value)| value.as_bytes().to_vec()).collect();
+    let said: [&[u8]; 4] = [&text.message, text.logger.as_deref().unwrap_or_default(), &fields, &columns];
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80;
+    for word in line
+        .split(|byte| !is_word(byte))
+        .filter(|word| word.len() > KEPT_MIN_BYTES && !word.iter().any(u8::is_ascii_digit))
+    {
+        let stands = said.iter().any(|text| text.windows(word.len()).any(|part| part == word));
+        let is_known = HEADS.iter().any(|head| word.eq_ignore_ascii_case(head)) || parse::level::known(word).is_some();
+        let is_level = text
+            .level
+            .as_ref()
+            .is_some_and(|level| level.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word)));
+        assert!(stands || is_known || is_level, "{:?} is lost of {:?}", String::from_utf8_lossy(word), text);
+    }
+}
+
+/// Shorter words are names of months, zones, units and priorities.
+const KEPT_MIN_BYTES: usize = 4;
+
+/// Words that only name what follows them, in formats and as spellings of columns.
+const HEADS: &[&[u8]] = &[
+    b"timestamp",
+    b"asctime",
+    b"level",
+    b"levelname",
+    b"severity",
+    b"logger",
+    b"service",
+    b"message",
+    b"event",
+    b"client",
+    b"exception",
+    b"traceback",
+    b"trace",
+    b"correlation",
+    b"execution",
+    b"duration",
+    b"seconds",
+    b"stack",
+    b"agent",
+    b"System",
+    b"DEBUG",
+];
+
+/// The texts of an object without what JSON escapes.
+fn unescaped(fields: &[u8]) -> Vec<u8> {
+    let value: Value = serde_json::from_slice(fields).unwrap_or_default();
+    let object = value.as_object().cloned().unwrap_or_default();
+    let texts = object.iter().flat_map(|(name, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        [name.clone(), " ".to_owned(), value, " ".to_owned()]
+    });
+    texts.collect::<String>().into_bytes()
+}

@@ -8,6 +8,7 @@ pub mod encode;
 pub mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod lines;
 pub mod options;
 pub mod parse;
 
@@ -26,9 +27,10 @@ use crate::record::{Constants, Counters, EventId, GapKind, Nanos, RouteBits};
 use encode::{Columns, Exception};
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
 use framing::{Framer, Group};
+use lines::{Around, Lines, without_line_end};
 pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
 use parse::json::JSON_MAX_BYTES;
-use parse::{Context, Field, Text, Value, ansi, auto, container, java, json, traceback};
+use parse::{Context, Field, Text, Value, ansi, auto, container, embedded, json, traceback};
 
 /// Level of a traceback that no line of a logger introduces.
 const BARE_TRACEBACK_LEVEL: &[u8] = b"ERROR";
@@ -221,7 +223,8 @@ impl Ingest {
             return self.put(text, &columns, extent);
         }
         let traceback = group.traceback.map(|at| at.saturating_sub(group.start));
-        let lines = Lines { text, count: group.lines, traceback, time: read_time, extent, around: &Around::default() };
+        let around = &Around::default();
+        let lines = Lines { text, whole: text, count: group.lines, traceback, time: read_time, extent, around };
         match self.options.ansi == Ansi::Keep || self.options.parser == Parser::Raw {
             true => self.take_lines(&lines),
             false => self.take_stripped(&lines),
@@ -237,7 +240,8 @@ impl Ingest {
             return self.take_lines(lines);
         }
         let text = [&*before, &*after].concat();
-        self.take_lines(&Lines { text: &text, traceback: lines.traceback.map(|_| before.len()), ..*lines });
+        let whole = if lines.around.is_given { lines.whole } else { &text };
+        self.take_lines(&Lines { text: &text, whole, traceback: lines.traceback.map(|_| before.len()), ..*lines });
     }
 
     fn take_lines(&mut self, lines: &Lines<'_>) {
@@ -267,7 +271,7 @@ impl Ingest {
         if !matches!(self.options.parser, Parser::Auto | Parser::Json) || lines.text.len() > JSON_MAX_BYTES {
             return false;
         }
-        if let Some(docker) = json::docker_line(lines.text) {
+        if let Some(docker) = embedded::docker_line(lines.text) {
             let mut around = self.around(docker.stream);
             if !docker.attrs.is_empty() {
                 around.fields.push(Field { name: "attrs".into(), value: Value::Literal(&docker.attrs) });
@@ -305,7 +309,7 @@ impl Ingest {
     }
 
     fn take_json(&mut self, parsed: &json::Parsed, lines: &Lines<'_>) {
-        let text = lines.text;
+        let text = lines.whole;
         let exception = parsed.exception.as_ref().map(exception_of);
         let default_logger = self.default_logger.clone();
         let message = parsed.message.as_deref().unwrap_or_default().as_bytes();
@@ -359,20 +363,14 @@ impl Ingest {
         let text = lines.text;
         let head = lines.head();
         let mut parsed = self.parse(head, lines.time);
-        parsed.fields.extend(
-            lines
-                .around
-                .fields
-                .iter()
-                .filter(|field| !parsed.fields.iter().any(|known| known.name == field.name))
-                .cloned()
-                .collect::<Vec<_>>(),
-        );
+        let is_new = |field: &&Field<'_>| !parsed.fields.iter().any(|known| known.name == field.name);
+        let around: Vec<Field<'_>> = lines.around.fields.iter().filter(is_new).cloned().collect();
+        parsed.fields.extend(around);
         if lines.count == 1
             && matches!(self.options.parser, Parser::Auto | Parser::Json | Parser::Python | Parser::Syslog)
         {
             let sure = self.options.parser == Parser::Json;
-            if let Some(found) = json::behind(&parsed, &self.options.zone, &self.constants, sure) {
+            if let Some(found) = embedded::behind(&parsed, &self.options.zone, &self.constants, sure) {
                 return self.take_json(&found, lines);
             }
         }
@@ -403,7 +401,7 @@ impl Ingest {
                 columns.message = raised_line(stack, kind);
             }
         }
-        self.put(text, &columns, lines.extent);
+        self.put(lines.whole, &columns, lines.extent);
     }
 
     /// Routes and stores one record, or its parts; `text` is all of its text, for the case that it does not fit.
@@ -478,80 +476,11 @@ impl Ingest {
     }
 }
 
-/// The lines of one group, as the parsers get them.
-#[derive(Clone, Copy)]
-struct Lines<'t> {
-    /// Without the line end of the last.
-    text: &'t [u8],
-    count: u32,
-    /// Where a traceback begins in the text.
-    traceback: Option<usize>,
-    /// When it was read, or the time of what it was wrapped in.
-    time: Nanos,
-    /// First and last byte in the stream.
-    extent: (u64, u64),
-    around: &'t Around<'t>,
-}
-
-/// What a container runtime said about a line that it had wrapped.
-#[derive(Default)]
-struct Around<'f> {
-    is_given: bool,
-    columns: Vec<(&'static str, String)>,
-    fields: Vec<Field<'f>>,
-}
-
-impl<'t> Lines<'t> {
-    /// The line that says what the record is, or the two of java.util.logging.
-    fn head(&self) -> &'t [u8] {
-        if self.count == 1 {
-            return self.text;
-        }
-        let end_of = |from: usize| memchr::memchr(b'\n', &self.text[from..]).map_or(self.text.len(), |at| from + at);
-        let first = end_of(0);
-        let is_two = first < self.text.len() && java::is_first_of_two(&self.text[..first]);
-        let end = if is_two { end_of(first + 1) } else { first };
-        let head = &self.text[..end];
-        if end < self.text.len() { head.strip_suffix(b"\r").unwrap_or(head) } else { head }
-    }
-
-    /// The message goes on over the lines that follow the head, up to a traceback.
-    fn message<'m>(&self, head: &[u8], message: &'m Cow<'_, [u8]>, traceback: Option<usize>) -> Cow<'m, [u8]>
-    where
-        't: 'm,
-    {
-        if self.count == 1 {
-            return Cow::Borrowed(message);
-        }
-        let text = match traceback {
-            Some(at) => without_line_end(&self.text[..at]),
-            None => self.text,
-        };
-        let Some(after) = text.get(head.len()..) else { return Cow::Borrowed(message) };
-        if message.is_empty() && !head.is_empty() {
-            // An empty first line is no part of what it says.
-            return Cow::Borrowed(after.trim_ascii_start());
-        }
-        match head.ends_with(message) {
-            true => Cow::Borrowed(&text[head.len() - message.len()..]),
-            false => Cow::Owned([&**message, after].concat()),
-        }
-    }
-}
-
 fn exception_of(exception: &json::Exception) -> Exception<'_> {
     Exception {
         kind: exception.kind.as_bytes(),
         message: exception.message.as_bytes(),
         stack: exception.stack.as_bytes(),
-    }
-}
-
-fn without_line_end(bytes: &[u8]) -> &[u8] {
-    // A carriage return alone is part of the text: the last piece of a long line may end in one.
-    match bytes.strip_suffix(b"\n") {
-        Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
-        None => bytes,
     }
 }
 

@@ -1,13 +1,12 @@
 //! Lines that are a JSON object: which of its members are columns, and what is left for `Fields`.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{Field, Text, level, timestamp, traceback};
+use super::{Field, level, timestamp, traceback};
 use crate::ingest::options::Zone;
 use crate::record::{Constants, Nanos};
 
@@ -67,73 +66,21 @@ pub fn parse(line: &[u8], around: &[Field<'_>], zone: &Zone, constants: &Constan
 
 /// What the head of a line has said already: the spellings of these in the object then stay in `Fields`.
 #[derive(Clone, Copy, Debug, Default)]
-struct Said {
-    time: bool,
-    level: bool,
-    logger: bool,
-    message: bool,
-}
-
-/// An object at the end of a line, behind what makes sure that it belongs there: a head that was recognised (`head`, whose
-/// message it then is as a whole), or words of any kind where it has itself what a log record has, or where JSON was
-/// asked for (`sure`).
-pub fn behind(head: &Text<'_>, zone: &Zone, constants: &Constants, sure: bool) -> Option<Parsed> {
-    let message: &[u8] = &head.message;
-    let message = message.trim_ascii_end();
-    if message.last() != Some(&b'}') || message.len() > JSON_MAX_BYTES {
-        return None;
-    }
-    let (before, text) = message.split_at(memchr::memchr(b'{', message)?);
-    let words = before.trim_ascii();
-    // zap parts its columns by tabs, the last of which is the object.
-    let is_column = head.level.is_some() && before.ends_with(b"\t");
-    let recognised = head.level.is_some() && words.is_empty();
-    let stamp = timestamp::leading_spaced(words, zone).filter(|(_, end)| *end == words.len());
-    let (mut object, altered) = read(text)?;
-    let is_record = || head.level.is_none() && (stamp.is_some() || is_record(&object, zone));
-    if !(sure || is_column || recognised || is_record()) {
-        return None;
-    }
-    let mut said = Said {
-        time: head.time.is_some() && stamp.is_none(),
-        level: head.level.is_some(),
-        logger: head.logger.is_some(),
-        message: is_column && !words.is_empty(),
-    };
-    said.message |= head.level.is_some() && !words.is_empty();
-    let has_time = TIME.iter().any(|name| object.get(*name).is_some_and(|value| time_of(value, zone).is_some()));
-    let is_prefix = !words.is_empty() && !said.message && (stamp.is_none() || has_time);
-    let prefix =
-        is_prefix.then(|| Field { name: Cow::Borrowed("prefix"), value: super::Value::Text(Cow::Borrowed(words)) });
-    add(&mut object, head.fields.iter().chain(&prefix))?;
-    let mut parsed = columns(object, altered, said, zone, constants);
-    let owned = |text: &Cow<'_, [u8]>| String::from_utf8_lossy(text).into_owned();
-    parsed.time = parsed.time.or(head.time).or(stamp.map(|(time, _)| time));
-    parsed.level = parsed.level.or_else(|| head.level.as_ref().map(owned));
-    parsed.logger = parsed.logger.or_else(|| head.logger.as_ref().map(owned));
-    if said.message {
-        parsed.message = Some(String::from_utf8_lossy(words).into_owned());
-    }
-    Some(parsed)
+pub(super) struct Said {
+    pub(super) time: bool,
+    pub(super) level: bool,
+    pub(super) logger: bool,
+    pub(super) message: bool,
 }
 
 /// Adds fields to an object. A name that then stood twice would be one member too many: such a line is kept as it is.
-fn add<'f>(object: &mut Map<String, Value>, fields: impl Iterator<Item = &'f Field<'f>>) -> Option<()> {
+pub(super) fn add<'f>(object: &mut Map<String, Value>, fields: impl Iterator<Item = &'f Field<'f>>) -> Option<()> {
     for field in fields {
         if object.insert(field.name.clone().into_owned(), json_value(&field.value)?).is_some() {
             return None;
         }
     }
     Some(())
-}
-
-/// Whether an object surely is a log record: it has a message, and a level or a time.
-fn is_record(object: &Map<String, Value>, zone: &Zone) -> bool {
-    let has = |spellings: &[&str], fits: &dyn Fn(&Value) -> bool| {
-        spellings.iter().any(|spelling| object.get(*spelling).is_some_and(fits))
-    };
-    let message = has(MESSAGE, &Value::is_string) || has(&["event"], &Value::is_string);
-    message && (has(LEVEL, &|value| level_of(value).is_some()) || has(TIME, &|value| time_of(value, zone).is_some()))
 }
 
 fn json_value(value: &super::Value<'_>) -> Option<Value> {
@@ -143,48 +90,14 @@ fn json_value(value: &super::Value<'_>) -> Option<Value> {
     }
 }
 
-/// A line as Docker's driver `json-file` writes it: what was printed, its stream and its time.
-#[derive(Debug, PartialEq, Eq)]
-pub struct DockerLine {
-    /// Without its line end.
-    pub log: String,
-    pub stream: &'static str,
-    pub time: Nanos,
-    /// Labels and variables that the driver was told to add, as JSON; empty where there are none.
-    pub attrs: Vec<u8>,
-}
-
-/// Reads such a line; `None` where it is another object.
-pub fn docker_line(line: &[u8]) -> Option<DockerLine> {
-    // The engine writes its members in this order.
-    if !line.starts_with(b"{\"log\":\"") {
-        return None;
-    }
-    let (mut object, altered) = read(line)?;
-    let mut text = |name: &str| match object.get(name) {
-        Some(Value::String(text)) => {
-            let text = text.clone();
-            object.shift_remove(name);
-            Some(text)
-        }
-        _ => None,
-    };
-    let (mut log, stream, time) = (text("log")?, text("stream")?, text("time")?);
-    let time = timestamp::whole(time.as_bytes(), &Zone::Utc)?;
-    if altered || !matches!(stream.as_str(), "stdout" | "stderr") || !object.keys().all(|name| name == "attrs") {
-        return None;
-    }
-    let end = log.strip_suffix('\n').map_or(log.len(), |log| log.strip_suffix('\r').unwrap_or(log).len());
-    log.truncate(end);
-    let attrs = match object.get("attrs") {
-        Some(attrs) => serde_json::to_vec(attrs).ok()?,
-        None => Vec::new(),
-    };
-    let stream = if stream == "stdout" { "stdout" } else { "stderr" };
-    Some(DockerLine { log, stream, time, attrs })
-}
-
-fn columns(mut object: Map<String, Value>, altered: bool, said: Said, zone: &Zone, constants: &Constants) -> Parsed {
+/// Sorts the members of an object into columns and `Fields`; `altered`: it cannot give back its text.
+pub(super) fn columns(
+    mut object: Map<String, Value>,
+    altered: bool,
+    said: Said,
+    zone: &Zone,
+    constants: &Constants,
+) -> Parsed {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let mut parsed = Parsed {
         time: if said.time { None } else { take(&mut object, TIME, |value| time_of(value, zone)) },
@@ -228,7 +141,7 @@ fn columns(mut object: Map<String, Value>, altered: bool, said: Said, zone: &Zon
 
 /// Reads an object; also says whether the value cannot give the text back: a key that stands twice, or a number that
 /// its type does not hold.
-fn read(line: &[u8]) -> Option<(Map<String, Value>, bool)> {
+pub(super) fn read(line: &[u8]) -> Option<(Map<String, Value>, bool)> {
     let altered = Cell::new(false);
     let mut deserializer = serde_json::Deserializer::from_slice(line);
     let value = Exact(&altered).deserialize(&mut deserializer).ok()?;
@@ -338,7 +251,7 @@ fn take<T>(object: &mut Map<String, Value>, spellings: &[&str], read: impl Fn(&V
     None
 }
 
-fn time_of(value: &Value, zone: &Zone) -> Option<Nanos> {
+pub(super) fn time_of(value: &Value, zone: &Zone) -> Option<Nanos> {
     match value {
         Value::String(text) => timestamp::whole(text.as_bytes(), zone),
         Value::Number(number) => match number.as_i64() {
@@ -350,7 +263,7 @@ fn time_of(value: &Value, zone: &Zone) -> Option<Nanos> {
     }
 }
 
-fn level_of(value: &Value) -> Option<String> {
+pub(super) fn level_of(value: &Value) -> Option<String> {
     let word = match value {
         Value::String(text) => {
             let word = text.trim();

@@ -10,6 +10,7 @@ pub mod calendar;
 pub mod console;
 pub mod container;
 pub mod dated;
+pub mod embedded;
 pub mod java;
 pub mod json;
 pub mod klog;

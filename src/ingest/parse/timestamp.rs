@@ -185,9 +185,15 @@ pub fn whole(text: &[u8], zone: &Zone) -> Option<Nanos> {
     match found {
         Some((time, end)) if end == text.len() => Some(time),
         // Java names the zone behind its offset: `+01:00[Europe/Berlin]`.
-        Some((time, end)) if text[end..].starts_with(b"[") && text.ends_with(b"]") => Some(time),
+        Some((time, end)) if is_zone_name(&text[end..]) => Some(time),
         _ => epoch_text(text),
     }
+}
+
+/// `[Europe/Berlin]`.
+fn is_zone_name(text: &[u8]) -> bool {
+    let inside = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]"));
+    inside.is_some_and(|name| name.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'/' | b'_')))
 }
 
 /// Digits, with a fraction or without, that are a time since 1970.
