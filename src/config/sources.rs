@@ -197,7 +197,8 @@ fn lines(table: &Table<'_>, routes: &Arc<[Option<Rule>]>) -> ingest::Options {
 }
 
 fn parser(table: &Table<'_>) -> Parser {
-    const PARSERS: [(&str, fn(Option<ingest::Pattern>) -> Parser); 7] = [
+    type Make = fn(Option<ingest::Pattern>) -> Parser;
+    const PARSERS: [(&str, Make); 7] = [
         ("auto", |_| Parser::Auto),
         ("json", |_| Parser::Json),
         ("python", |_| Parser::Python),

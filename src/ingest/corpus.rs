@@ -104,7 +104,8 @@ fn walk(text: &str, mut each: impl FnMut(&Case, &Options) -> Vec<String>) -> Str
         if !case.input.is_empty() {
             out.push_str(&case.input);
             each(case, options).iter().for_each(|record| out.push_str(&format!("=> {record}\n")));
-            (case.input.clear(), case.expected.clear());
+            case.input.clear();
+            case.expected.clear();
         }
     };
     for (index, line) in text.lines().enumerate() {

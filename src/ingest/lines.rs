@@ -46,7 +46,7 @@ impl<'t> Lines<'t> {
     }
 
     /// The message goes on over the lines that follow the head, up to a traceback.
-    pub(super) fn message<'m>(&self, head: &[u8], message: &'m Cow<'_, [u8]>, traceback: Option<usize>) -> Cow<'m, [u8]>
+    pub(super) fn message<'m>(&self, head: &[u8], message: &'m [u8], traceback: Option<usize>) -> Cow<'m, [u8]>
     where
         't: 'm,
     {
@@ -64,7 +64,7 @@ impl<'t> Lines<'t> {
         }
         match head.ends_with(message) {
             true => Cow::Borrowed(&text[head.len() - message.len()..]),
-            false => Cow::Owned([&**message, after].concat()),
+            false => Cow::Owned([message, after].concat()),
         }
     }
 }

@@ -64,7 +64,7 @@ fn headed<'a>(time: Nanos, rest: &'a [u8], context: Context<'_>) -> Option<Text<
     let head = Text { time: Some(time), ..Text::default() };
     let rest = scan::skip_blanks(rest);
     if let Some((level, rest)) = scan::level(rest) {
-        return Some(leveled(with_level(head, level), rest, context));
+        return Some(leveled(with_level(head, level), rest));
     }
     if rest.starts_with(b"[") {
         return brackets(head, rest, context);
@@ -115,7 +115,7 @@ pub fn brackets<'a>(head: Text<'a>, rest: &'a [u8], context: Context<'_>) -> Opt
         return Some(messaged(text, rest));
     }
     let (level, rest) = scan::level(scan::skip_blanks(rest))?;
-    Some(leveled(with_level(text, level), rest, context))
+    Some(leveled(with_level(text, level), rest))
 }
 
 /// Whether brackets follow each other without a blank, the name before the level, as Hydra configures it.
@@ -128,7 +128,7 @@ fn has(text: &Text<'_>, name: &str) -> bool {
 }
 
 /// Behind a level in capitals: what Spring Boot has there, brackets with thread and logger, a name, a place, a message.
-fn leveled<'a>(head: Text<'a>, rest: &'a [u8], context: Context<'_>) -> Text<'a> {
+fn leveled<'a>(head: Text<'a>, rest: &'a [u8]) -> Text<'a> {
     if let Some(text) = java::spring(&head, rest) {
         return text;
     }
@@ -247,7 +247,7 @@ fn stamped<'a>(time: Nanos, inside: &'a [u8], rest: &'a [u8], context: Context<'
     }
     match scan::level(blank) {
         Some((level, rest)) if rest.starts_with(b" in ") => Some(flask(with_level(head, level), rest)),
-        Some((level, rest)) => Some(kafka(leveled(with_level(head, level), rest, context))),
+        Some((level, rest)) => Some(kafka(leveled(with_level(head, level), rest))),
         None => headed(time, blank, context).filter(|_| has_no_caller(&head)),
     }
 }

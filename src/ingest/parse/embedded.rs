@@ -46,7 +46,7 @@ pub fn behind(head: &Text<'_>, zone: &Zone, constants: &Constants, sure: bool) -
         json::TIME.iter().any(|name| object.get(*name).is_some_and(|value| json::time_of(value, zone).is_some()));
     let is_prefix = !words.is_empty() && !said.message && (stamp.is_none() || has_time);
     let prefix =
-        is_prefix.then(|| Field { name: Cow::Borrowed("prefix"), value: super::Value::Text(Cow::Borrowed(words)) });
+        is_prefix.then_some(Field { name: Cow::Borrowed("prefix"), value: super::Value::Text(Cow::Borrowed(words)) });
     json::add(&mut object, head.fields.iter().chain(&prefix))?;
     let mut parsed = json::columns(object, altered, said, zone, constants);
     let owned = |text: &Cow<'_, [u8]>| String::from_utf8_lossy(text).into_owned();

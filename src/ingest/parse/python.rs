@@ -24,20 +24,21 @@ pub fn parse<'a>(line: &'a [u8], zone: &Zone) -> Option<Text<'a>> {
     }
 }
 
-/// What follows the timestamp: ` - name - LEVEL - message`, or ` - LEVEL - message`.
+/// What follows the timestamp: ` - name - LEVEL - message`, ` - LEVEL - message`, or what cloud-init has there.
 pub fn dashed(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
-    let whole = rest.strip_prefix(SEPARATOR)?;
-    let Some((logger, rest)) = scan::before(whole, SEPARATOR) else { return cloud_init(time, whole) };
+    let rest = rest.strip_prefix(SEPARATOR)?;
+    named(time, rest).or_else(|| cloud_init(time, rest))
+}
+
+fn named(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
+    let (logger, rest) = scan::before(rest, SEPARATOR)?;
     if let Some((level, b"")) = scan::level(logger) {
         return Some(Text::new(Some(time), None, Some(level), rest));
     }
     let (word, message) = match scan::before(rest, SEPARATOR) {
         Some(found) => found,
         // An empty message: its separator has lost its last blank to nobody, but editors strip it.
-        None => match rest.strip_suffix(b" -") {
-            Some(word) => (word, &b""[..]),
-            None => return cloud_init(time, whole),
-        },
+        None => (rest.strip_suffix(b" -")?, &b""[..]),
     };
     let mut text = Text::new(Some(time), Some(logger), level::known(word), message);
     if text.level.is_none() {

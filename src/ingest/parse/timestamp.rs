@@ -196,12 +196,16 @@ fn is_zone_name(text: &[u8]) -> bool {
     inside.is_some_and(|name| name.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'/' | b'_')))
 }
 
+/// Least number of nanoseconds that is taken for one, as in [`epoch`].
+const NANOS_MIN: Nanos = 100_000_000_000_000_000;
+
 /// Digits, with a fraction or without, that are a time since 1970.
 fn epoch_text(text: &[u8]) -> Option<Nanos> {
+    let text = std::str::from_utf8(text).ok()?;
     // Nanoseconds have more digits than a double holds.
-    match digits(text).filter(|_| text.len() == 19) {
-        Some(nanos) => Some(nanos),
-        None => epoch(std::str::from_utf8(text).ok()?.parse().ok()?),
+    match text.len() == 19 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => text.parse().ok().filter(|nanos| *nanos >= NANOS_MIN),
+        false => epoch(text.parse().ok()?),
     }
 }
 
@@ -300,7 +304,16 @@ mod tests {
             assert_eq!(whole(text.as_bytes(), &Zone::Utc), Some(1_700_000_000_000_000_000), "{text}");
         }
         assert_eq!(whole(b"1700000000.123", &Zone::Utc), Some(1_700_000_000_123_000_000));
-        for text in ["17", "-1", "nan", "inf", "1e300", "2026-11-20T23:00:33Z trailing"] {
+        for text in [
+            "17",
+            "-1",
+            "9999999999999999999",
+            "23456721045672104567210",
+            "nan",
+            "inf",
+            "1e300",
+            "2026-11-20T23:00:33Z trailing",
+        ] {
             assert_eq!(whole(text.as_bytes(), &Zone::Utc), None, "{text}");
         }
     }
