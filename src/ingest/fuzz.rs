@@ -164,7 +164,8 @@ fn kept(line: &[u8], text: &parse::Text<'_>, fields: &[u8]) {
     let fields = unescaped(fields);
     let columns: Vec<u8> = text.columns.iter().flat_map(|(_, value)| value.as_bytes().to_vec()).collect();
     let said: [&[u8]; 4] = [&text.message, text.logger.as_deref().unwrap_or_default(), &fields, &columns];
-    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80;
+    // Beyond ASCII, a byte order mark may stand before a message, which is no part of it.
+    let is_word = u8::is_ascii_alphanumeric;
     for word in line
         .split(|byte| !is_word(byte))
         .filter(|word| word.len() > KEPT_MIN_BYTES && !word.iter().any(u8::is_ascii_digit))

@@ -127,8 +127,13 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Whether each of its pieces can be found again in an index; else the line is better kept as it is.
+    /// Whether each of its pieces can be found again in an index, and each name stands once; else the line is better kept
+    /// as it is.
     pub fn is_searchable(&self) -> bool {
+        let repeats = |at: usize, field: &Field<'_>| self.fields[..at].iter().any(|before| before.name == field.name);
+        if self.fields.iter().enumerate().any(|(at, field)| repeats(at, field)) {
+            return false;
+        }
         let fits = |text: &[u8]| text.len() <= json::FIELD_STRING_MAX_BYTES;
         let is_text = |text: &[u8]| std::str::from_utf8(text).is_ok();
         self.fields.iter().all(|field| match &field.value {

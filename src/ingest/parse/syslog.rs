@@ -105,13 +105,17 @@ fn structured<'a>(head: Text<'a>, rest: &'a [u8], context: Context<'_>) -> Optio
     Some(text)
 }
 
-/// `[id name="value" …][…]`: each becomes the field `id.name`. Gives what follows.
+/// `[id name="value" …][…]`: each becomes the field `id.name`, one without values the field `id`. Gives what follows.
 fn data<'a>(text: &'a [u8], fields: &mut Vec<Field<'a>>) -> Option<&'a [u8]> {
     let mut rest = text;
     while let Some(element) = rest.strip_prefix(b"[") {
         let end = element.iter().take(scan::NAME_MAX_BYTES).position(|byte| matches!(byte, b' ' | b']'))?;
         let (id, mut inside) = element.split_at(end);
-        let id = std::str::from_utf8(id).ok().filter(|id| !id.is_empty())?;
+        let id = std::str::from_utf8(id).ok().filter(|id| !id.is_empty() && !id.contains(['[', '"', '=']))?;
+        if inside.starts_with(b"]") {
+            // It says something by being there.
+            fields.push(Field { name: id.into(), value: Value::Text(Cow::Borrowed(b"")) });
+        }
         while let Some(parameter) = inside.strip_prefix(b" ") {
             let (name, value) = scan::before(parameter, b"=\"")?;
             let (value, after) = pairs::quoted(value, b'"')?;
