@@ -10,6 +10,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("json", crate::ingest::fuzz::json),
     ("timestamps", crate::ingest::fuzz::timestamps),
     ("redaction", crate::ingest::fuzz::redaction),
+    ("formats", crate::ingest::fuzz::formats),
     ("frames", crate::buffer::fuzz::frames),
     ("positions", positions),
     ("bulk_answers", crate::sink::elasticsearch::fuzz::bulk_answers),

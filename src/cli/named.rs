@@ -73,6 +73,7 @@ fn first(config: &Config) -> file::Options {
         ignore_older: None,
         ingest: ingest::Options {
             parser: ingest::Parser::Auto,
+            ansi: ingest::Ansi::Strip,
             multiline: ingest::Multiline::Auto,
             zone: ingest::Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,

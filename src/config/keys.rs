@@ -72,6 +72,7 @@ const SOURCES: Group =
 const LINES: &[Key] = &[
     key("parser", "\"auto\""),
     key("pattern", "\"\""),
+    key("ansi", "\"strip\""),
     key("multiline", "\"auto\""),
     key("timezone", "\"UTC\""),
     key("max_line", "\"1MiB\""),

@@ -18,11 +18,7 @@ enum Later {
 
 /// Key and what of it has to wait; `*` stands for any one name or entry.
 const LATER: &[(&str, Later)] = &[
-    ("sources.file.*.parser", Later::Values(&["logfmt", "syslog", "regex"])),
-    ("sources.file.*.pattern", Later::Key { off: &[] }),
     ("sources.file.*.multiline", Later::Table),
-    ("sources.docker.*.parser", Later::Values(&["logfmt", "syslog", "regex"])),
-    ("sources.docker.*.pattern", Later::Key { off: &[] }),
     ("sources.docker.*.multiline", Later::Table),
     ("record.columns", Later::Key { off: &[] }),
     ("record.drop", Later::Key { off: &[] }),
@@ -153,7 +149,7 @@ mod tests {
     fn values_that_have_to_wait_are_found_by_the_path_that_the_user_sees() {
         let check = |path: &str, expected: &[&str]| assert_eq!(waiting_values(path), expected, "{path}");
         check("buffer.when_full", &[]);
-        check("sources.docker[12].parser", &["logfmt", "syslog", "regex"]);
+        check("sources.docker[12].parser", &[]);
         check("sources.file[0].timezone", &[]);
         check("http.listen", &[]);
     }
@@ -172,9 +168,6 @@ mod tests {
         check("buffer = { when_full = \"block\" }", &[]);
         check("[record]\ncolumns = {}\n", &[]);
         check("[record]\ncolumns = { A = \"a\" }\n[[record.drop]]\nx = 1\n", &["record.columns", "record.drop"]);
-        check(
-            "[sources.file.0]\nmultiline = { start = \"x\" }\nparser = \"regex\"\npattern = \"\"\n",
-            &["sources.file[0].multiline", "sources.file[0].parser"],
-        );
+        check("[sources.file.0]\nmultiline = { start = \"x\" }\nparser = \"auto\"\n", &["sources.file[0].multiline"]);
     }
 }

@@ -11,7 +11,7 @@ use super::mistake::{Report, nearest};
 use super::node::{Node, Origin, quoted};
 use super::table::{Given, Table, shown};
 use crate::ingest::redact::Redactor;
-use crate::ingest::{self, Multiline, Parser, Zone};
+use crate::ingest::{self, Ansi, Multiline, Parser, Zone};
 use crate::record::Rule;
 use crate::source::docker;
 use crate::source::docker::{Address, ColumnFrom, Host, Select};
@@ -191,10 +191,9 @@ fn columns(table: &Table<'_>) -> Vec<(String, ColumnFrom)> {
 
 /// What ingest is told about a source's lines.
 fn lines(table: &Table<'_>, common: Common<'_>) -> ingest::Options {
-    const PARSERS: [(&str, Parser); 4] =
-        [("auto", Parser::Auto), ("json", Parser::Json), ("python", Parser::Python), ("raw", Parser::Raw)];
     ingest::Options {
-        parser: table.choice("parser", &PARSERS).unwrap_or(Parser::Auto),
+        parser: parser(table),
+        ansi: table.choice("ansi", &[("strip", Ansi::Strip), ("keep", Ansi::Keep)]).unwrap_or(Ansi::Strip),
         multiline: table
             .choice("multiline", &[("auto", Multiline::Auto), ("none", Multiline::None)])
             .unwrap_or(Multiline::Auto),
@@ -204,6 +203,36 @@ fn lines(table: &Table<'_>, common: Common<'_>) -> ingest::Options {
         routes: Arc::clone(common.routes),
         redactor: Arc::clone(common.redactor),
     }
+}
+
+fn parser(table: &Table<'_>) -> Parser {
+    type Make = fn(Option<ingest::Pattern>) -> Parser;
+    const PARSERS: [(&str, Make); 7] = [
+        ("auto", |_| Parser::Auto),
+        ("json", |_| Parser::Json),
+        ("python", |_| Parser::Python),
+        ("logfmt", |_| Parser::Logfmt),
+        ("syslog", |_| Parser::Syslog),
+        ("regex", |pattern| pattern.map_or(Parser::Raw, Parser::Regex)),
+        ("raw", |_| Parser::Raw),
+    ];
+    const EXPECTED: &str = "a regular expression with named groups, such as '^(?<level>[A-Z]+) (?<message>.*)$'";
+    let given = table.filled("pattern");
+    let pattern = given.as_ref().and_then(|given| match ingest::Pattern::new(&given.text) {
+        Ok(pattern) => Some(pattern),
+        Err(what) => {
+            given.mistake(&what, None, EXPECTED);
+            None
+        }
+    });
+    let Some(parser) = table.choice("parser", &PARSERS) else { return Parser::Auto };
+    let is_regex = table.filled("parser").is_some_and(|given| given.text == "regex");
+    match &given {
+        None if is_regex => table.mistake("pattern", "is missing: parser = \"regex\" reads lines by it", EXPECTED),
+        Some(given) if !is_regex => given.mistake_unseen("is without effect", None, "parser = \"regex\" beside it"),
+        _ => {}
+    }
+    parser(pattern)
 }
 
 fn zone(table: &Table<'_>) -> Zone {

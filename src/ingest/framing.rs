@@ -1,6 +1,7 @@
 //! Cutting a stream into lines and groups of lines. Looks at bytes only; what a line says is for the parsers.
 
 use super::options::Multiline;
+use super::parse::java;
 
 /// Most lines of one group.
 pub const GROUP_MAX_LINES: u32 = 500;
@@ -45,6 +46,8 @@ enum Inside {
     Raised,
     /// Behind `During handling of the above exception …`.
     Chained,
+    /// Behind the first of the two lines of java.util.logging.
+    Headed,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -213,13 +216,12 @@ const CHAINS: [&[u8]; 2] = [
 
 fn opened(line: &Line, text: &[u8]) -> Open {
     let traceback = text.starts_with(TRACEBACK);
-    Open {
-        end: line.end,
-        lines: 1,
-        inside: if traceback { Inside::Stack } else { Inside::Plain },
-        traceback: traceback.then_some(line.start),
-        blank: None,
-    }
+    let inside = match traceback {
+        true => Inside::Stack,
+        false if java::is_first_of_two(text) => Inside::Headed,
+        false => Inside::Plain,
+    };
+    Open { end: line.end, lines: 1, inside, traceback: traceback.then_some(line.start), blank: None }
 }
 
 fn is_indented(text: &[u8]) -> bool {
@@ -247,6 +249,7 @@ fn join(open: &mut Open, line: &Line, text: &[u8]) -> bool {
         Inside::Plain if is_indented(text) => Some(Inside::Plain),
         Inside::Plain if open.lines > 1 && text.starts_with(b"Caused by: ") => Some(Inside::Plain),
         Inside::Plain => None,
+        Inside::Headed => java::is_second_of_two(text).then_some(Inside::Plain),
         Inside::Stack if is_indented(text) => Some(Inside::Stack),
         // What is not indented names the exception; a blank line there is a traceback cut short.
         // So is one that ends in a line of a logger.
@@ -325,6 +328,16 @@ mod tests {
     fn indented_lines_join_the_line_before() {
         check("a\n  b\n\tc\nd\n", &["a\n  b\n\tc\n", "d\n"]);
         check("x\n\tat a.B\nCaused by: y\n\tat c.D\nz\n", &["x\n\tat a.B\nCaused by: y\n\tat c.D\n", "z\n"]);
+    }
+
+    #[test]
+    fn the_two_lines_of_java_util_logging_are_one_group() {
+        let head = "Nov 20, 2026 11:00:33 PM com.example.Main run\n";
+        check(
+            &format!("{head}INFO: up\n{head}SEVERE: down\n"),
+            &[&format!("{head}INFO: up\n"), &format!("{head}SEVERE: down\n")],
+        );
+        check(&format!("{head}x\nINFO: up\n"), &[head, "x\n", "INFO: up\n"]);
     }
 
     #[test]

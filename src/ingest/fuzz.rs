@@ -5,12 +5,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::redact::{Piece, Redaction};
-use super::{Flush, Ingest, Multiline, Options, Parser, Zone, parse};
+use super::{Ansi, Flush, Ingest, Multiline, Options, Parser, Pattern, Zone, parse};
 use crate::buffer::section::split_record;
 use crate::buffer::{OriginInfo, Section};
 use crate::record::{Constants, Counters, Nanos, OriginId, RECORD_MAX_BYTES, STRING_MAX_BYTES};
 
 const READ_TIME: Nanos = 1_000_000_000;
+
+/// A pattern of no particular sense.
+const PATTERN: &str = r"(?<level>[A-Z]+).(?<trace_id>\w*)(?<message>.*)";
 
 /// A record, as far as how the bytes arrived must not matter to it.
 type Encoded = (u64, u64, Vec<u8>);
@@ -19,8 +22,15 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
     let constants = Constants::new([("TaskID".to_owned(), "17".to_owned())]);
     let members = constants.members().to_vec();
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: members });
-    let redactor = Arc::default();
-    let options = Options { parser, multiline, zone: Zone::Utc, max_line, routes: Arc::from([None]), redactor };
+    let options = Options {
+        parser,
+        ansi: Ansi::Strip,
+        multiline,
+        zone: Zone::Utc,
+        max_line,
+        routes: Arc::from([None]),
+        redactor: Arc::default(),
+    };
     Ingest::new(Arc::new(options), info, constants, 0, Counters::default())
 }
 
@@ -28,11 +38,19 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
 /// cover it without gap and overlap, are JSON, and are counted.
 pub fn lines(data: &[u8]) {
     let Some((head, stream)) = data.split_first_chunk::<3>() else { return };
-    let parser = [Parser::Auto, Parser::Json, Parser::Python, Parser::Raw][usize::from(head[0] % 4)];
+    let parser = match (head[0] % 4, head[0] & 0x38) {
+        (0, 0x08) => Parser::Logfmt,
+        (0, 0x10) => Parser::Syslog,
+        (0, 0x20) => Parser::Regex(Pattern::new(PATTERN).expect("a pattern")),
+        (0, _) => Parser::Auto,
+        (1, _) => Parser::Json,
+        (2, _) => Parser::Python,
+        _ => Parser::Raw,
+    };
     let multiline = if head[0] & 4 == 0 { Multiline::Auto } else { Multiline::None };
     let max_line = 64 + usize::from(head[1]) * 16;
     let chunk = 1 + usize::from(head[2]);
-    let whole = read(ingest(parser, multiline, max_line), stream, stream.len().max(1));
+    let whole = read(ingest(parser.clone(), multiline, max_line), stream, stream.len().max(1));
     let pieces = read(ingest(parser, multiline, max_line), stream, chunk);
     assert_eq!(whole, pieces, "records do not depend on how the bytes arrive");
 }
@@ -106,7 +124,7 @@ fn object(members: &[u8]) -> serde_json::Map<String, Value> {
 
 /// A line that is read as JSON is one, and what is left of it for `Fields` is JSON.
 pub fn json(data: &[u8]) {
-    let Some(parsed) = parse::json::parse(data, &Zone::Utc, &Constants::default()) else { return };
+    let Some(parsed) = parse::json::parse(data, &[], &Zone::Utc, &Constants::default()) else { return };
     assert!(serde_json::from_slice::<serde_json::Map<String, Value>>(data).is_ok());
     if !parsed.fields.is_empty() {
         serde_json::from_slice::<serde_json::Map<String, Value>>(&parsed.fields).expect("fields are JSON");
@@ -144,4 +162,92 @@ pub fn timestamps(data: &[u8]) {
     if let Ok(bytes) = data.try_into() {
         parse::timestamp::epoch(f64::from_le_bytes(bytes));
     }
+}
+
+/// A line in any format: no byte of it that can be printed is lost, unless it stands in a column that says the same, and
+/// what is said of it can be stored.
+pub fn formats(data: &[u8]) {
+    let constants = Constants::default();
+    let context = parse::Context { zone: &Zone::Utc, near: READ_TIME, constants: &constants };
+    let stripped = parse::ansi::strip(data);
+    assert!(stripped.len() <= data.len());
+    let asked = parse::auto::logfmt(data, context);
+    let found =
+        [parse::auto::parse(data, context), parse::auto::python(data, context), parse::auto::syslog(data, context)];
+    for text in found.iter().chain([&asked]) {
+        if text != &asked && !text.has_head() && text.fields.is_empty() && text.columns.is_empty() {
+            assert_eq!(&*text.message, data, "a line without a format is its own message");
+        }
+        let mut fields = Vec::new();
+        text.encode_fields(&mut fields);
+        if !fields.is_empty() {
+            let object: serde_json::Map<String, Value> = serde_json::from_slice(&fields).expect("fields are JSON");
+            assert_eq!(object.len(), text.fields.len(), "no name stands twice");
+        }
+        kept(data, text, &fields);
+    }
+}
+
+/// Of the words of a line, as far as they have letters and no escapes, those that are no part of its time or its level
+/// stand in the message, the logger, the fields or another column.
+fn kept(line: &[u8], text: &parse::Text<'_>, fields: &[u8]) {
+    if line.contains(&b'\\') || text.exception.is_some() || std::str::from_utf8(line).is_err() {
+        return;
+    }
+    let fields = unescaped(fields);
+    let columns: Vec<u8> = text.columns.iter().flat_map(|(_, value)| value.as_bytes().to_vec()).collect();
+    let said: [&[u8]; 4] = [&text.message, text.logger.as_deref().unwrap_or_default(), &fields, &columns];
+    // Beyond ASCII, a byte order mark may stand before a message, which is no part of it.
+    let is_word = u8::is_ascii_alphanumeric;
+    for word in line
+        .split(|byte| !is_word(byte))
+        .filter(|word| word.len() > KEPT_MIN_BYTES && !word.iter().any(u8::is_ascii_digit))
+    {
+        let stands = said.iter().any(|text| text.windows(word.len()).any(|part| part == word));
+        let is_known = HEADS.iter().any(|head| word.eq_ignore_ascii_case(head)) || parse::level::known(word).is_some();
+        let is_level = text
+            .level
+            .as_ref()
+            .is_some_and(|level| level.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word)));
+        assert!(stands || is_known || is_level, "{:?} is lost of {:?}", String::from_utf8_lossy(word), text);
+    }
+}
+
+/// Shorter words are names of months, zones, units and priorities.
+const KEPT_MIN_BYTES: usize = 4;
+
+/// Words that only name what follows them, in formats and as spellings of columns.
+const HEADS: &[&[u8]] = &[
+    b"timestamp",
+    b"asctime",
+    b"level",
+    b"levelname",
+    b"severity",
+    b"logger",
+    b"service",
+    b"message",
+    b"event",
+    b"client",
+    b"exception",
+    b"traceback",
+    b"trace",
+    b"correlation",
+    b"execution",
+    b"duration",
+    b"seconds",
+    b"stack",
+    b"agent",
+    b"System",
+    b"DEBUG",
+];
+
+/// The texts of an object without what JSON escapes.
+fn unescaped(fields: &[u8]) -> Vec<u8> {
+    let value: Value = serde_json::from_slice(fields).unwrap_or_default();
+    let object = value.as_object().cloned().unwrap_or_default();
+    let texts = object.iter().flat_map(|(name, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        [name.clone(), " ".to_owned(), value, " ".to_owned()]
+    });
+    texts.collect::<String>().into_bytes()
 }

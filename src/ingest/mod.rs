@@ -4,14 +4,18 @@
 //! A line of text is borrowed from the window that the source read it into until its JSON stands in the section:
 //! no map of owned strings is built for it. JSON lines are parsed into an owned value.
 
+mod clean;
 pub mod encode;
 pub mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod lines;
 pub mod options;
 pub mod parse;
 pub mod redact;
 
+#[cfg(test)]
+mod corpus;
 #[cfg(test)]
 mod tests;
 
@@ -21,21 +25,21 @@ use crate::buffer::section::{RecordHeader, SECTION_TARGET_BYTES};
 use crate::buffer::{OriginInfo, Records, Section};
 use crate::record::{Constants, Counters, EventId, GapKind, Nanos, RouteBits};
 
+use clean::Clean;
 use encode::{Columns, Exception};
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
 use framing::{Framer, Group};
-pub use options::{MAX_LINE_BYTES, Multiline, Options, Parser, Zone};
-use parse::{Text, json, python, timestamp, traceback};
-use redact::{Piece, Redaction};
+use lines::{Around, Lines, without_line_end};
+pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
+use parse::json::JSON_MAX_BYTES;
+use parse::{Context, Field, Text, Value, ansi, auto, container, embedded, json, regex, traceback};
+use redact::Redaction;
 
 /// Level of a traceback that no line of a logger introduces.
 const BARE_TRACEBACK_LEVEL: &[u8] = b"ERROR";
 
 /// Longest strings that stand beside each part of a split message, in bytes together.
 const BESIDE_PART_MAX_BYTES: usize = 10_000;
-
-/// Longest line that is read as JSON, in bytes.
-pub const JSON_MAX_BYTES: usize = 1024 * 1024;
 
 /// When the bytes of a window came about.
 pub trait Times {
@@ -216,55 +220,104 @@ impl Ingest {
         // At the start of a stream the mark says that it is UTF-8, which every stream is taken for.
         let mark = if begin == 0 { bytes.len() - framing::without_mark(bytes).len() } else { 0 };
         let text = without_line_end(&bytes[mark..]);
-        let mut group = Group { start: group.start + mark, ..*group };
-        let clean = self.redaction.clean(text, piece_of(&group, bytes));
-        if let Some(clean) = &clean {
-            // The traceback stands further on or back now.
-            let place = |at: usize| clean.place(at.checked_sub(group.start)?).map(|at| group.start + at);
-            group.traceback = group.traceback.and_then(place);
-        }
-        let text = clean.as_ref().map_or(text, |clean| &clean.text);
-        let group = &group;
+        let traceback = group.traceback.map(|at| at.saturating_sub(group.start + mark));
+        let keeps_colours = self.options.ansi == Ansi::Keep || self.options.parser == Parser::Raw;
+        let piece = clean::piece_of(group, bytes);
+        let Clean { text, traceback } = clean::clean(&mut self.redaction, text, traceback, piece, keeps_colours);
         if group.piece.is_some() {
             let logger = self.default_logger.clone();
             let logger = logger.as_deref().map(str::as_bytes);
-            let columns = Columns { time: read_time, logger, message: text, piece: group.piece, ..Columns::default() };
-            return self.put(text, &columns, extent);
+            let columns = Columns { time: read_time, logger, message: &text, piece: group.piece, ..Columns::default() };
+            return self.put(&text, &columns, extent);
         }
-        if self.is_json(text)
-            && let Some(parsed) = json::parse(text, &self.options.zone, &self.constants)
+        let around = &Around::default();
+        let (text, count) = (&*text, group.lines);
+        self.take_lines(&Lines { text, whole: text, count, traceback, time: read_time, extent, around });
+    }
+
+    fn take_lines(&mut self, lines: &Lines<'_>) {
+        if lines.count == 1 && !lines.around.is_given && self.take_wrapped(lines) {
+            return;
+        }
+        if self.is_json(lines.text)
+            && let Some(parsed) = json::parse(lines.text, &lines.around.fields, &self.options.zone, &self.constants)
         {
-            return self.take_json(text, &parsed, read_time, extent);
+            return self.take_json(&parsed, lines);
         }
-        self.take_text(text, group, read_time, extent);
+        self.take_text(lines);
     }
 
     fn is_json(&self, text: &[u8]) -> bool {
-        // A value of a longer line could take hundreds of times its bytes in memory: it stays text.
         if text.len() > JSON_MAX_BYTES {
             return false;
         }
         match self.options.parser {
             Parser::Auto | Parser::Json => text.trim_ascii_start().first() == Some(&b'{'),
-            Parser::Python | Parser::Raw => false,
+            _ => false,
         }
     }
 
-    fn take_json(&mut self, text: &[u8], parsed: &json::Parsed, read_time: Nanos, extent: (u64, u64)) {
-        let exception = parsed.exception.as_ref().map(|e| Exception {
-            kind: e.kind.as_bytes(),
-            message: e.message.as_bytes(),
-            stack: e.stack.as_bytes(),
-        });
+    /// Takes the line that a container runtime has wrapped, if it has; says whether.
+    fn take_wrapped(&mut self, lines: &Lines<'_>) -> bool {
+        if !matches!(self.options.parser, Parser::Auto | Parser::Json) || lines.text.len() > JSON_MAX_BYTES {
+            return false;
+        }
+        if let Some(docker) = embedded::docker_line(lines.text) {
+            let mut around = self.around(docker.stream);
+            if !docker.attrs.is_empty() {
+                around.fields.push(Field { name: "attrs".into(), value: Value::Literal(&docker.attrs) });
+            }
+            let inside = Lines { text: docker.log.as_bytes(), time: docker.time, around: &around, ..*lines };
+            self.take_inside(&inside);
+            return true;
+        }
+        let Some(wrapped) = container::cri(lines.text) else { return false };
+        let mut around = self.around(wrapped.stream);
+        if wrapped.is_partial {
+            around.fields.push(Field { name: "partial".into(), value: Value::Literal(b"true") });
+        }
+        self.take_inside(&Lines { text: wrapped.line, time: wrapped.time, around: &around, ..*lines });
+        true
+    }
+
+    /// Takes a line out of what it was wrapped in.
+    fn take_inside(&mut self, lines: &Lines<'_>) {
+        match self.options.ansi {
+            Ansi::Keep => self.take_lines(lines),
+            Ansi::Strip => self.take_lines(&Lines { text: &ansi::strip(lines.text), ..*lines }),
+        }
+    }
+
+    /// What a runtime says about a line: its stream, which is a column where the origin has none.
+    fn around<'f>(&self, stream: &'static str) -> Around<'f> {
+        let mut around = Around { is_given: true, ..Around::default() };
+        match self.constants.get("Stream") {
+            None => around.columns.push(("Stream", stream.to_owned())),
+            Some(_) => {
+                around.fields.push(Field { name: "stream".into(), value: Value::Text(stream.as_bytes().into()) })
+            }
+        }
+        around
+    }
+
+    fn take_json(&mut self, parsed: &json::Parsed, lines: &Lines<'_>) {
+        let text = lines.whole;
+        let exception = parsed.exception.as_ref().map(exception_of);
         let default_logger = self.default_logger.clone();
+        let message = parsed.message.as_deref().unwrap_or_default().as_bytes();
+        let message = match self.options.ansi {
+            Ansi::Strip => ansi::strip(message),
+            Ansi::Keep => message.into(),
+        };
+        let own_columns = [&parsed.columns[..], &lines.around.columns].concat();
         let columns = Columns {
-            time: parsed.time.unwrap_or(read_time),
+            time: parsed.time.unwrap_or(lines.time),
             logger: parsed.logger.as_deref().or(default_logger.as_deref()).map(str::as_bytes),
             level: parsed.level.as_deref().map(str::as_bytes),
-            message: parsed.message.as_deref().unwrap_or_default().as_bytes(),
+            message: &message,
             exception,
             duration_ms: parsed.duration_ms,
-            columns: &parsed.columns,
+            columns: &own_columns,
             fields: &parsed.fields,
             piece: None,
         };
@@ -275,40 +328,80 @@ impl Ingest {
                 message: text,
                 exception: None,
                 fields: b"",
-                columns: &[],
+                columns: &lines.around.columns,
                 logger: columns.logger.filter(|logger| short(Some(logger))),
                 level: columns.level.filter(|level| short(Some(level))),
                 ..columns
             };
-            return self.put(text, &columns, extent);
+            return self.put(text, &columns, lines.extent);
         }
-        self.put(text, &columns, extent);
+        self.put(text, &columns, lines.extent);
     }
 
-    fn take_text(&mut self, text: &[u8], group: &Group, read_time: Nanos, extent: (u64, u64)) {
-        let first_end = if group.lines > 1 { memchr::memchr(b'\n', text).unwrap_or(text.len()) } else { text.len() };
-        let first = &text[..first_end];
-        let first = if group.lines > 1 { first.strip_suffix(b"\r").unwrap_or(first) } else { first };
-        let zone = &self.options.zone;
-        let parsed = match self.options.parser {
-            Parser::Raw | Parser::Json => Text::raw(first),
-            Parser::Python => python::parse(first, zone).unwrap_or(Text::raw(first)),
-            Parser::Auto => python::parse(first, zone).unwrap_or_else(|| Text {
-                time: timestamp::leading(first, zone).map(|(time, _)| time),
-                ..Text::raw(first)
-            }),
-        };
-        // The message goes on over the lines that follow, up to a traceback.
-        let message_start = first.len() - parsed.message.len();
-        let traceback =
-            group.traceback.map(|at| at.saturating_sub(group.start)).filter(|_| self.options.parser != Parser::Raw);
+    fn context(&self, near: Nanos) -> Context<'_> {
+        Context { zone: &self.options.zone, near, constants: &self.constants }
+    }
+
+    /// What the head of the lines says.
+    fn parse<'t>(&self, head: &'t [u8], read_time: Nanos) -> Text<'t> {
+        let context = self.context(read_time);
+        match &self.options.parser {
+            Parser::Auto => auto::parse(head, context),
+            Parser::Python => auto::python(head, context),
+            Parser::Logfmt => auto::logfmt(head, context),
+            Parser::Syslog => auto::syslog(head, context),
+            Parser::Regex(pattern) => auto::regex(pattern, head, &[], context),
+            Parser::Raw | Parser::Json => Text::raw(head),
+        }
+    }
+
+    fn take_text(&mut self, lines: &Lines<'_>) {
+        let head = lines.head();
+        if let Parser::Regex(pattern) = &self.options.parser {
+            let secrets = pattern.secrets(head, &self.options.redactor);
+            if !secrets.is_empty() {
+                let parsed = auto::regex(pattern, head, &secrets, self.context(lines.time));
+                let text = regex::without(lines.text, &secrets);
+                // A traceback stands behind the head, at the same distance from the end.
+                let traceback =
+                    lines.traceback.map(|at| if at == 0 { 0 } else { (at + text.len()) - lines.text.len() });
+                return self.take_parsed(parsed, &Lines { text: &text, whole: &text, traceback, ..*lines });
+            }
+        }
+        self.take_parsed(self.parse(head, lines.time), lines);
+    }
+
+    /// Takes lines of which the first says this.
+    fn take_parsed<'a>(&mut self, mut parsed: Text<'a>, lines: &Lines<'a>) {
+        let text = lines.text;
+        let head = lines.head();
+        let is_new = |field: &&Field<'_>| !parsed.fields.iter().any(|known| known.name == field.name);
+        let around: Vec<Field<'_>> = lines.around.fields.iter().filter(is_new).cloned().collect();
+        parsed.fields.extend(around);
+        if lines.count == 1
+            && matches!(self.options.parser, Parser::Auto | Parser::Json | Parser::Python | Parser::Syslog)
+        {
+            let sure = self.options.parser == Parser::Json;
+            if let Some(found) = embedded::behind(&parsed, &self.options.zone, &self.constants, sure) {
+                return self.take_json(&found, lines);
+            }
+        }
+        let traceback = lines.traceback.filter(|_| self.options.parser != Parser::Raw);
+        let message = lines.message(head, &parsed.message, traceback);
         let default_logger = self.default_logger.clone();
+        let mut fields = Vec::new();
+        parsed.encode_fields(&mut fields);
+        parsed.columns.extend(lines.around.columns.iter().cloned());
         let mut columns = Columns {
-            time: parsed.time.unwrap_or(read_time),
-            logger: parsed.logger.or(default_logger.as_deref().map(str::as_bytes)),
-            level: parsed.level,
-            message: &text[message_start..],
-            ..Columns::default()
+            time: parsed.time.unwrap_or(lines.time),
+            logger: parsed.logger.as_deref().or(default_logger.as_deref().map(str::as_bytes)),
+            level: parsed.level.as_deref(),
+            message: &message,
+            exception: parsed.exception.as_ref().map(exception_of),
+            duration_ms: parsed.duration_ms,
+            columns: &parsed.columns,
+            fields: &fields,
+            piece: None,
         };
         if let Some(at) = traceback {
             let stack = &text[at..];
@@ -318,11 +411,9 @@ impl Ingest {
                 columns.level = Some(BARE_TRACEBACK_LEVEL);
                 // The line that names the exception says most.
                 columns.message = raised_line(stack, kind);
-            } else {
-                columns.message = without_line_end(&text[message_start..at]);
             }
         }
-        self.put(text, &columns, extent);
+        self.put(lines.whole, &columns, lines.extent);
     }
 
     /// Routes and stores one record, or its parts; `text` is all of its text, for the case that it does not fit.
@@ -397,19 +488,11 @@ impl Ingest {
     }
 }
 
-/// Which piece of a line a group is; the last one has the line's end, or the stream's.
-fn piece_of(group: &Group, bytes: &[u8]) -> Piece {
-    match group.piece {
-        Some(number) => Piece::Of { number, goes_on: !bytes.ends_with(b"\n") },
-        None => Piece::None,
-    }
-}
-
-fn without_line_end(bytes: &[u8]) -> &[u8] {
-    // A carriage return alone is part of the text: the last piece of a long line may end in one.
-    match bytes.strip_suffix(b"\n") {
-        Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
-        None => bytes,
+fn exception_of(exception: &json::Exception) -> Exception<'_> {
+    Exception {
+        kind: exception.kind.as_bytes(),
+        message: exception.message.as_bytes(),
+        stack: exception.stack.as_bytes(),
     }
 }
 

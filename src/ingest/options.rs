@@ -5,14 +5,28 @@ use std::sync::Arc;
 use super::redact::Redactor;
 use crate::record::Rule;
 
-/// How a line becomes columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub use super::parse::regex::Pattern;
+
+/// How a line becomes columns. A line that the parser does not fit is its own message.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parser {
-    /// Decided line by line: JSON where it begins with a brace, Python's formats where they fit, else raw.
+    /// Decided line by line: every format that is known, where a line surely has it.
     Auto,
     Json,
     Python,
+    /// `key=value` from end to end.
+    Logfmt,
+    Syslog,
+    Regex(Pattern),
+    /// Nothing is read out of a line, nothing taken out of it.
     Raw,
+}
+
+/// What becomes of the escape sequences that colour a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ansi {
+    Strip,
+    Keep,
 }
 
 /// Which lines belong to one record.
@@ -37,6 +51,7 @@ pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub parser: Parser,
+    pub ansi: Ansi,
     pub multiline: Multiline,
     pub zone: Zone,
     /// Longest line in bytes; a longer one becomes pieces of this length.

@@ -15,6 +15,7 @@ fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
     let routes = if routes.is_empty() { vec![None] } else { routes };
     Arc::new(Options {
         parser,
+        ansi: Ansi::Strip,
         multiline: Multiline::Auto,
         zone: Zone::Utc,
         max_line: 1024 * 1024,

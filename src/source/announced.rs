@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::RunColumns;
 use crate::buffer::{Appender, LiveOrigin, OriginInfo, Section};
 use crate::ingest::redact::Redactor;
-use crate::ingest::{self, Flush, Ingest, Multiline, Parser, Zone};
+use crate::ingest::{self, Ansi, Flush, Ingest, Multiline, Parser, Zone};
 use crate::record::{Constants, Counters, OriginId, Rule, time};
 
 /// Column Source, and LoggerName; no source of the user's can have this name.
@@ -177,6 +177,7 @@ impl Chronicle {
         // The lines are our own; a description in them is not.
         let options = ingest::Options {
             parser: Parser::Json,
+            ansi: Ansi::Keep,
             multiline: Multiline::None,
             zone: Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,

@@ -210,6 +210,7 @@ mod tests {
     fn options() -> Arc<ingest::Options> {
         Arc::new(ingest::Options {
             parser: ingest::Parser::Auto,
+            ansi: ingest::Ansi::Strip,
             multiline: ingest::Multiline::Auto,
             zone: ingest::Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,

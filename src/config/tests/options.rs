@@ -6,7 +6,7 @@ use super::*;
 use crate::azure::credential;
 use crate::azure::imds::property::{Compute, Property};
 use crate::azure::imds::{self, EventKind};
-use crate::ingest::{Multiline, Parser, Zone};
+use crate::ingest::{Ansi, Multiline, Parser, Pattern, Zone};
 use crate::sink::console::Format;
 use crate::sink::http::{Auth, Compression, Secret};
 use crate::sink::{Kind, file};
@@ -24,7 +24,8 @@ fn the_shortest_configuration_has_every_default() {
     let file = &config.files[0];
     assert_eq!((&*file.name, file.start_at, file.ignore_older), ("files", StartAt::Beginning, None));
     let ingest = &file.ingest;
-    assert_eq!((ingest.parser, ingest.multiline, ingest.max_line), (Parser::Auto, Multiline::Auto, 1 << 20));
+    assert_eq!((&ingest.parser, ingest.multiline, ingest.max_line), (&Parser::Auto, Multiline::Auto, 1 << 20));
+    assert_eq!(ingest.ansi, Ansi::Strip);
     assert_eq!(ingest.zone, Zone::Utc);
     assert_eq!(*ingest.routes, [None]);
     let teardown = Teardown {
@@ -85,10 +86,23 @@ fn docker_keys() {
     ];
     assert_eq!(docker.columns, columns);
     assert!(matches!(&docker.ingest.zone, Zone::Named(zone) if zone.iana_name() == Some("Europe/Berlin")));
-    assert_eq!((docker.ingest.parser, docker.ingest.multiline), (Parser::Json, Multiline::None));
+    assert_eq!((&docker.ingest.parser, docker.ingest.multiline), (&Parser::Json, Multiline::None));
     for host in ["unix:///run/user/1000/docker.sock", "http://127.0.0.1:80", "https://engine:2376", "auto"] {
         good(&format!("[sinks.console]\n[[sources.docker]]\nhost = \"{host}\"\n"), &[]);
     }
+}
+
+#[test]
+fn parsers_and_what_becomes_of_colours() {
+    let check = |keys: &str, parser: &Parser, ansi: Ansi| {
+        let text = format!("[sinks.console]\n[[sources.docker]]\n{keys}\n");
+        let ingest = &good(&text, &[]).config.docker[0].ingest;
+        assert_eq!((&ingest.parser, ingest.ansi), (parser, ansi), "{keys}");
+    };
+    check("parser = \"logfmt\"", &Parser::Logfmt, Ansi::Strip);
+    check("parser = \"syslog\"\nansi = \"keep\"", &Parser::Syslog, Ansi::Keep);
+    let pattern = Pattern::new(r"^(?<level>\w+) (?<message>.*)$").expect("a pattern");
+    check("parser = \"regex\"\npattern = '^(?<level>\\w+) (?<message>.*)$'", &Parser::Regex(pattern), Ansi::Strip);
 }
 
 #[test]

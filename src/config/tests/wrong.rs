@@ -232,8 +232,6 @@ max_bytes = "4GiB"
 [[sources.file]]
 include = ["/l/*.log"]
 multiline = { start = "^x" }
-parser = "syslog"
-pattern = "(?<A>.*)"
 [record]
 columns = { TraceID = "t" }
 [[record.drop]]
@@ -245,19 +243,13 @@ when = { Level = "DEBUG" }
 f.toml:6: sources.file[0].multiline: a table here is not available yet
     expected: "auto" or "none"
 
-f.toml:7: sources.file[0].parser: "syslog" is not available yet
-    expected: "auto", or leave it out
-
-f.toml:8: sources.file[0].pattern: is not available yet
-    expected: "", or leave it out
-
 f.toml:10: record.columns: is not available yet
     expected: nothing: leave it out
 
 f.toml:11: record.drop: is not available yet
     expected: nothing: leave it out
 
-5 mistakes in f.toml
+3 mistakes in f.toml
 "#,
     );
 }
@@ -303,6 +295,45 @@ f.toml:11: record.redact[2].pattern: is missing
 }
 
 #[test]
+fn patterns_of_the_parser_regex() {
+    check(
+        r#"
+[sinks.console]
+[[sources.docker]]
+name = "a"
+parser = "regex"
+[[sources.docker]]
+name = "b"
+pattern = "(?<a>x)"
+[[sources.docker]]
+name = "c"
+parser = "regex"
+pattern = "(x"
+[[sources.docker]]
+name = "d"
+parser = "regex"
+pattern = "x"
+"#,
+        &[],
+        r#"
+f.toml:3: sources.docker[0].pattern: is missing: parser = "regex" reads lines by it
+    expected: a regular expression with named groups, such as '^(?<level>[A-Z]+) (?<message>.*)$'
+
+f.toml:8: sources.docker[1].pattern: is without effect
+    expected: parser = "regex" beside it
+
+f.toml:12: sources.docker[2].pattern: "(x" is no regular expression: unclosed group
+    expected: a regular expression with named groups, such as '^(?<level>[A-Z]+) (?<message>.*)$'
+
+f.toml:16: sources.docker[3].pattern: "x" has no named group
+    expected: a regular expression with named groups, such as '^(?<level>[A-Z]+) (?<message>.*)$'
+
+4 mistakes in f.toml
+"#,
+    );
+}
+
+#[test]
 fn a_word_near_one_that_is_not_available_yet_and_a_unit_that_stands_apart() {
     check(
         r#"
@@ -322,8 +353,8 @@ f.toml:3: sources.file[0].include[0]: {runid}: the name of the column is a colum
     expected: absolute paths with globs in quotes, such as ["/home/agent/*.log", "/runs/{RunID}/*.log"]
 
 f.toml:4: sources.file[0].parser: "regexp" is none of the values
-    did you mean: "regex", which is not available yet
-    expected: one of "auto", "json", "python", "raw"
+    did you mean: "regex"
+    expected: one of "auto", "json", "python", "logfmt", "syslog", "regex", "raw"
 
 f.toml:6: sinks.console.when.Level[1]: "WARN" never matches: it is not how records spell their level
     did you mean: "WARNING"

@@ -6,27 +6,29 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{level, timestamp, traceback};
+use super::{Field, level, timestamp, traceback};
 use crate::ingest::options::Zone;
 use crate::record::{Constants, Nanos};
 
+/// Longest line that is read as JSON, in bytes: a value of a longer one could take hundreds of times its bytes in memory.
+pub const JSON_MAX_BYTES: usize = 1024 * 1024;
 /// Longest string within `Fields`, in bytes: search engines index a value as one term of at most 32,766 bytes.
 pub const FIELD_STRING_MAX_BYTES: usize = 30_000;
 /// Longest key within `Fields`, in bytes.
-const FIELD_KEY_MAX_BYTES: usize = 1_000;
+pub(super) const FIELD_KEY_MAX_BYTES: usize = 1_000;
 /// Deepest nesting within `Fields`: Elasticsearch's `flattened` takes 20 levels.
 const FIELD_DEPTH_MAX: usize = 18;
 
-const TIME: &[&str] = &["timestamp", "time", "ts", "asctime", "@timestamp"];
-const LEVEL: &[&str] = &["level", "levelname", "severity", "log.level"];
-const LOGGER: &[&str] = &["logger", "name", "logger_name", "agent_name", "service"];
-const MESSAGE: &[&str] = &["message", "msg"];
-const EVENT_TYPE: &[&str] = &["event_type", "event"];
-const TRACE_ID: &[&str] = &["trace_id", "correlation_id"];
-const SPAN_ID: &[&str] = &["span_id"];
-const EXCEPTION: &[&str] = &["exception", "exc_info", "stack_trace", "traceback"];
-const RUN_ID: &[&str] = &["run_id", "execution_id", "hal_run_id"];
-const TASK_ID: &[&str] = &["task_id", "hal_task_id"];
+pub(super) const TIME: &[&str] = &["timestamp", "time", "ts", "asctime", "@timestamp"];
+pub(super) const LEVEL: &[&str] = &["level", "levelname", "severity", "log.level"];
+pub(super) const LOGGER: &[&str] = &["logger", "name", "logger_name", "agent_name", "service"];
+pub(super) const MESSAGE: &[&str] = &["message", "msg"];
+pub(super) const EVENT_TYPE: &[&str] = &["event_type", "event"];
+pub(super) const TRACE_ID: &[&str] = &["trace_id", "correlation_id"];
+pub(super) const SPAN_ID: &[&str] = &["span_id"];
+pub(super) const EXCEPTION: &[&str] = &["exception", "exc_info", "stack_trace", "traceback"];
+pub(super) const RUN_ID: &[&str] = &["run_id", "execution_id", "hal_run_id"];
+pub(super) const TASK_ID: &[&str] = &["task_id", "hal_task_id"];
 /// Objects that are searched after the top level.
 const WITHIN: &[&str] = &["extra", "context", "metadata"];
 
@@ -48,28 +50,69 @@ pub struct Parsed {
 }
 
 /// Type, message and stack of an exception that stood in a string.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exception {
     pub kind: String,
     pub message: String,
     pub stack: String,
 }
 
-/// Reads a line that should be one JSON object; `None` where it is not.
-pub fn parse(line: &[u8], zone: &Zone, constants: &Constants) -> Option<Parsed> {
+/// Reads a line that should be one JSON object; `None` where it is not. `around`: fields of what the line was wrapped in.
+pub fn parse(line: &[u8], around: &[Field<'_>], zone: &Zone, constants: &Constants) -> Option<Parsed> {
     let (mut object, altered) = read(line)?;
+    add(&mut object, around.iter())?;
+    Some(columns(object, altered, Said::default(), zone, constants))
+}
+
+/// What the head of a line has said already: the spellings of these in the object then stay in `Fields`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Said {
+    pub(super) time: bool,
+    pub(super) level: bool,
+    pub(super) logger: bool,
+    pub(super) message: bool,
+}
+
+/// Adds fields to an object. A name that then stood twice would be one member too many: such a line is kept as it is.
+pub(super) fn add<'f>(object: &mut Map<String, Value>, fields: impl Iterator<Item = &'f Field<'f>>) -> Option<()> {
+    for field in fields {
+        if object.insert(field.name.clone().into_owned(), json_value(&field.value)?).is_some() {
+            return None;
+        }
+    }
+    Some(())
+}
+
+fn json_value(value: &super::Value<'_>) -> Option<Value> {
+    match value {
+        super::Value::Text(text) => Some(Value::String(std::str::from_utf8(text).ok()?.to_owned())),
+        super::Value::Literal(literal) => serde_json::from_slice(literal).ok(),
+    }
+}
+
+/// Sorts the members of an object into columns and `Fields`; `altered`: it cannot give back its text.
+pub(super) fn columns(
+    mut object: Map<String, Value>,
+    altered: bool,
+    said: Said,
+    zone: &Zone,
+    constants: &Constants,
+) -> Parsed {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let mut parsed = Parsed {
-        time: take(&mut object, TIME, |value| time_of(value, zone)),
-        level: take(&mut object, LEVEL, level_of),
-        logger: take(&mut object, LOGGER, text),
-        message: take(&mut object, MESSAGE, |value| value.as_str().map(str::to_owned)),
+        time: if said.time { None } else { take(&mut object, TIME, |value| time_of(value, zone)) },
+        level: if said.level { None } else { take(&mut object, LEVEL, level_of) },
+        logger: if said.logger { None } else { take(&mut object, LOGGER, text) },
+        message: match said.message {
+            true => None,
+            false => take(&mut object, MESSAGE, |value| value.as_str().map(str::to_owned)),
+        },
         exception: take(&mut object, EXCEPTION, |value| text(value).map(|stack| exception_of(&stack))),
         duration_ms: take(&mut object, &["duration_ms"], Value::as_f64)
             .or_else(|| take(&mut object, &["duration_seconds"], milliseconds)),
         ..Parsed::default()
     };
-    if parsed.message.is_none() {
+    if parsed.message.is_none() && !said.message {
         parsed.message = take(&mut object, &["event"], text);
     }
     for (column, spellings) in [("EventType", EVENT_TYPE), ("TraceID", TRACE_ID), ("SpanID", SPAN_ID)] {
@@ -93,12 +136,12 @@ pub fn parse(line: &[u8], zone: &Zone, constants: &Constants) -> Option<Parsed> 
     if !object.is_empty() && !parsed.unfit {
         parsed.fields = serde_json::to_vec(&object).unwrap_or_default();
     }
-    Some(parsed)
+    parsed
 }
 
 /// Reads an object; also says whether the value cannot give the text back: a key that stands twice, or a number that
 /// its type does not hold.
-fn read(line: &[u8]) -> Option<(Map<String, Value>, bool)> {
+pub(super) fn read(line: &[u8]) -> Option<(Map<String, Value>, bool)> {
     let altered = Cell::new(false);
     let mut deserializer = serde_json::Deserializer::from_slice(line);
     let value = Exact(&altered).deserialize(&mut deserializer).ok()?;
@@ -208,7 +251,7 @@ fn take<T>(object: &mut Map<String, Value>, spellings: &[&str], read: impl Fn(&V
     None
 }
 
-fn time_of(value: &Value, zone: &Zone) -> Option<Nanos> {
+pub(super) fn time_of(value: &Value, zone: &Zone) -> Option<Nanos> {
     match value {
         Value::String(text) => timestamp::whole(text.as_bytes(), zone),
         Value::Number(number) => match number.as_i64() {
@@ -220,7 +263,7 @@ fn time_of(value: &Value, zone: &Zone) -> Option<Nanos> {
     }
 }
 
-fn level_of(value: &Value) -> Option<String> {
+pub(super) fn level_of(value: &Value) -> Option<String> {
     let word = match value {
         Value::String(text) => {
             let word = text.trim();
@@ -253,7 +296,7 @@ fn id_of(value: &Value) -> Option<String> {
     }
 }
 
-fn exception_of(stack: &str) -> Exception {
+pub(super) fn exception_of(stack: &str) -> Exception {
     let (kind, message) = traceback::raised(stack.as_bytes()).unwrap_or_default();
     Exception {
         kind: String::from_utf8_lossy(kind).into_owned(),
@@ -279,7 +322,7 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Parsed {
-        parse(line.as_bytes(), &Zone::Utc, &Constants::default()).expect("an object")
+        parse(line.as_bytes(), &[], &Zone::Utc, &Constants::default()).expect("an object")
     }
 
     fn fields(line: &str) -> String {
@@ -322,7 +365,7 @@ mod tests {
     #[test]
     fn what_the_origin_knows_comes_before_a_parsed_id() {
         let constants = Constants::new([("RunID".to_owned(), "outer".to_owned())]);
-        let p = parse(br#"{"run_id":"inner","task_id":"t"}"#, &Zone::Utc, &constants).expect("object");
+        let p = parse(br#"{"run_id":"inner","task_id":"t"}"#, &[], &Zone::Utc, &constants).expect("object");
         assert_eq!(p.columns, [("TaskID", "t".to_owned())]);
         assert_eq!(p.fields, br#"{"run_id":"inner"}"#);
     }
@@ -364,7 +407,7 @@ mod tests {
     #[test]
     fn other_json_is_no_object() {
         for line in [&b""[..], b"1", b"[1]", b"{", br#"{"a":1} x"#, b"{\"a\":\"\xff\"}"] {
-            assert!(parse(line, &Zone::Utc, &Constants::default()).is_none(), "{line:?}");
+            assert!(parse(line, &[], &Zone::Utc, &Constants::default()).is_none(), "{line:?}");
         }
     }
 }

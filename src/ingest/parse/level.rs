@@ -18,6 +18,18 @@ pub fn known(word: &[u8]) -> Option<&'static str> {
         6 if is("NOTICE") => Some("INFO"),
         11 if is("INFORMATION") => Some("INFO"),
         3 if is("ERR") => Some("ERROR"),
+        // The short words of zerolog, winston's kin and java.util.logging.
+        3 if is("INF") => Some("INFO"),
+        3 if is("WRN") => Some("WARNING"),
+        3 if is("DBG") => Some("DEBUG"),
+        3 if is("TRC") => Some("TRACE"),
+        3 if is("FTL") || is("PNC") => Some("CRITICAL"),
+        6 if is("SEVERE") => Some("ERROR"),
+        6 if is("CONFIG") || is("DPANIC") => Some(if is("CONFIG") { "INFO" } else { "CRITICAL" }),
+        4 if is("FINE") => Some("DEBUG"),
+        5 if is("FINER") => Some("TRACE"),
+        6 if is("FINEST") => Some("TRACE"),
+        9 if is("EMERGENCY") => Some("CRITICAL"),
         _ => None,
     }
 }
@@ -51,6 +63,9 @@ mod tests {
         check("err", Some("ERROR"));
         check("E", Some("ERROR"));
         check("e", None);
+        check("WRN", Some("WARNING"));
+        check("severe", Some("ERROR"));
+        check("FINEST", Some("TRACE"));
         check("SUCCESS", None);
         check("", None);
     }

@@ -1,26 +1,145 @@
-//! From the text of a line to what it says: pure functions over borrowed bytes.
+//! From the text of a line to what it says: pure functions over borrowed bytes, one file for each family of formats.
+//!
+//! [`auto`] decides by the first byte and by what follows a timestamp; a format is taken only where the line surely has
+//! it, else the line is its own message.
 
+pub mod access;
+pub mod ansi;
+pub mod auto;
+pub mod calendar;
+pub mod console;
+pub mod container;
+pub mod dated;
+pub mod embedded;
+pub mod java;
 pub mod json;
+pub mod klog;
 pub mod level;
+pub mod pairs;
 pub mod python;
+pub mod regex;
+mod scan;
+pub mod server;
+pub mod syslog;
 pub mod timestamp;
 pub mod traceback;
 
-use crate::record::Nanos;
+use std::borrow::Cow;
 
-/// What a line of text says; everything borrows from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use super::options::Zone;
+use crate::record::{Constants, Nanos, json as encoder};
+
+/// What a line itself does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'c> {
+    /// Of timestamps that carry no zone.
+    pub zone: &'c Zone,
+    /// When the line was read or taken by the engine: tells the year of a timestamp that carries none.
+    pub near: Nanos,
+    /// Columns that the origin has already.
+    pub constants: &'c Constants,
+}
+
+/// What a line of text says; nearly everything borrows from it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Text<'a> {
     pub time: Option<Nanos>,
-    pub logger: Option<&'a [u8]>,
+    pub logger: Option<Cow<'a, [u8]>>,
     /// As the contract spells levels; a program's own one as it stands.
-    pub level: Option<&'a [u8]>,
-    pub message: &'a [u8],
+    pub level: Option<Cow<'a, [u8]>>,
+    pub message: Cow<'a, [u8]>,
+    /// What else stands in the line, each name once.
+    pub fields: Vec<Field<'a>>,
+    /// Text columns besides logger and level.
+    pub columns: Vec<(&'static str, String)>,
+    pub exception: Option<json::Exception>,
+    pub duration_ms: Option<f64>,
+}
+
+/// One member of `Fields`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    pub name: Cow<'a, str>,
+    pub value: Value<'a>,
+}
+
+/// Value of a [`Field`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    Text(Cow<'a, [u8]>),
+    /// A number or `true` or `false`: it stands in JSON as it stands here.
+    Literal(&'a [u8]),
 }
 
 impl<'a> Text<'a> {
     /// A line that is its own message.
     pub fn raw(line: &'a [u8]) -> Self {
-        Text { message: line, ..Text::default() }
+        Text::new(None, None, None, line)
+    }
+
+    /// What most formats say.
+    pub fn new(time: Option<Nanos>, logger: Option<&'a [u8]>, level: Option<&'static str>, message: &'a [u8]) -> Self {
+        Text {
+            time,
+            logger: logger.map(Cow::Borrowed),
+            level: level.map(|level| Cow::Borrowed(level.as_bytes())),
+            message: Cow::Borrowed(message),
+            ..Text::default()
+        }
+    }
+
+    /// With one more member of `Fields`; an empty value is none.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: &'a [u8]) -> Self {
+        if !value.is_empty() {
+            self.fields.push(Field { name: Cow::Borrowed(name), value: pairs::typed(value) });
+        }
+        self
+    }
+
+    /// The same, of which a number stays text: an address, a version, an id.
+    #[must_use]
+    pub fn with_text(mut self, name: &'static str, value: &'a [u8]) -> Self {
+        if !value.is_empty() {
+            self.fields.push(Field { name: Cow::Borrowed(name), value: Value::Text(Cow::Borrowed(value)) });
+        }
+        self
+    }
+
+    /// Whether something of it was recognised.
+    pub fn has_head(&self) -> bool {
+        self.time.is_some() || self.level.is_some() || self.logger.is_some()
+    }
+
+    /// Appends the object Fields; nothing where there are none.
+    pub fn encode_fields(&self, out: &mut Vec<u8>) {
+        for (index, field) in self.fields.iter().enumerate() {
+            out.push(if index == 0 { b'{' } else { b',' });
+            encoder::string(out, field.name.as_bytes());
+            out.push(b':');
+            match &field.value {
+                Value::Text(text) => _ = encoder::string(out, text),
+                Value::Literal(literal) => out.extend_from_slice(literal),
+            }
+        }
+        if !self.fields.is_empty() {
+            out.push(b'}');
+        }
+    }
+
+    /// Whether each of its pieces can be found again in an index, and each name stands once; else the line is better kept
+    /// as it is.
+    pub fn is_searchable(&self) -> bool {
+        let repeats = |at: usize, field: &Field<'_>| self.fields[..at].iter().any(|before| before.name == field.name);
+        if self.fields.iter().enumerate().any(|(at, field)| repeats(at, field)) {
+            return false;
+        }
+        let fits = |text: &[u8]| text.len() <= json::FIELD_STRING_MAX_BYTES;
+        let is_text = |text: &[u8]| std::str::from_utf8(text).is_ok();
+        self.fields.iter().all(|field| match &field.value {
+            Value::Text(text) => fits(text) && is_text(text) && field.name.len() <= json::FIELD_KEY_MAX_BYTES,
+            Value::Literal(_) => true,
+        }) && self.columns.iter().all(|(_, value)| fits(value.as_bytes()))
+            && [&self.logger, &self.level].into_iter().flatten().all(|text| fits(text))
     }
 }

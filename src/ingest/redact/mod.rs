@@ -24,9 +24,14 @@
 //! - A private key whose lines are records of their own is redacted up to the line that ends it, also with a logger's words
 //!   before each line ([`stream`]); where the process was killed within one, from there on only lines of full length.
 //!
+//! # What colours a terminal
+//! A colour within a secret, or between it and its name, does not hide it: a text is looked at without its colours. In a
+//! piece of a line over `max_line` only one between a name and its value is seen through.
+//!
 //! # What is not found
 //! A secret without a name and a shape; one in a text that is encoded (base 64, compressed); a name in one record and its
-//! value in the next; a bare `pass`, `key` or `auth`; what a pattern of a user's parser calls a secret only by its group.
+//! value in the next; a bare `pass`, `key` or `auth`. What a pattern of a user's parser calls a secret by the name of a group
+//! is redacted there.
 //! Paths of files are kept in the state folder as they are, since files are found by them.
 
 mod json;
@@ -42,6 +47,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use regex_automata::meta::Regex;
@@ -52,6 +58,7 @@ use kind::MARK;
 pub use stream::{Piece, Redaction, TAIL_BYTES};
 use text::{Edge, Finder, Span};
 
+use super::parse::ansi;
 use crate::record::Constants;
 
 /// Strings within strings that are read as JSON; deeper ones are redacted as text.
@@ -170,16 +177,19 @@ impl Redactor {
 
     /// The value of a column that comes from a label, a variable, a path or the configuration.
     pub fn column(&self, name: &str, value: String) -> String {
-        let secret = self
-            .name(name.as_bytes())
-            .filter(|name| ordinary::is_secret(value.as_bytes(), *name, ordinary::Form::Quoted));
-        if let Some(name) = secret {
-            return String::from_utf8(self.marker(name.kind.index())).unwrap_or_default();
+        if let Some(marker) = self.named(name, value.as_bytes()) {
+            return String::from_utf8(marker).unwrap_or_default();
         }
         match self.replaced(value.as_bytes(), Edge::default(), 0, &mut Vec::new()) {
             Some(clean) => String::from_utf8_lossy(&clean).into_owned(),
             None => value,
         }
+    }
+
+    /// What stands in the place of a value that is a secret by its name; `None`: it is none.
+    pub fn named(&self, name: &str, value: &[u8]) -> Option<Vec<u8>> {
+        let name = self.name(name.as_bytes())?;
+        ordinary::is_secret(value, name, ordinary::Form::Quoted).then(|| self.marker(name.kind.index()))
     }
 
     /// The constant columns of an origin.
@@ -219,7 +229,13 @@ impl Redactor {
     /// The text as it may go on; `None` where that is as it stands. `nesting`: how many strings of JSON it lies in.
     fn replaced(&self, text: &[u8], edge: Edge, nesting: usize, scratch: &mut Vec<u8>) -> Option<Vec<u8>> {
         let edits = self.edits(text, edge, nesting, scratch);
-        (!edits.is_empty()).then(|| apply(text, &edits))
+        let clean = (!edits.is_empty()).then(|| apply(text, &edits));
+        // A colour may hide what is left; where it did, the colours go.
+        if let Cow::Owned(plain) = ansi::strip(clean.as_deref().unwrap_or(text)) {
+            let edits = self.edits(&plain, edge, nesting, scratch);
+            return if edits.is_empty() { clean } else { Some(apply(&plain, &edits)) };
+        }
+        clean
     }
 
     /// What to change in a text: as JSON where it is such, or ends in it.
@@ -284,6 +300,11 @@ impl Redactor {
         self.user.as_ref().is_some_and(user)
             || self.finder.as_ref().is_some_and(|finder| finder.may_hold(text, scratch))
     }
+}
+
+/// Whether a name is that of a secret.
+pub fn is_name(name: &str) -> bool {
+    keys::of_name(name.as_bytes()).is_some()
 }
 
 fn regex(patterns: &[String]) -> Result<Regex, PatternError> {

@@ -15,6 +15,7 @@ fn options() -> Options {
         columns: Vec::new(),
         ingest: ingest::Options {
             parser: ingest::Parser::Auto,
+            ansi: ingest::Ansi::Strip,
             multiline: ingest::Multiline::Auto,
             zone: ingest::Zone::Utc,
             max_line: 1024 * 1024,

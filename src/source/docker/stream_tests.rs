@@ -13,6 +13,7 @@ fn begin(position: Position) -> Begin {
 fn track(position: Position, since: Option<Nanos>, max_line: usize) -> Track {
     let options = Options {
         parser: Parser::Raw,
+        ansi: crate::ingest::Ansi::Strip,
         multiline: Multiline::None,
         zone: Zone::Utc,
         max_line,

@@ -119,6 +119,7 @@ impl Engine {
             ],
             ingest: ingest::Options {
                 parser: Parser::Raw,
+                ansi: crate::ingest::Ansi::Strip,
                 multiline: Multiline::None,
                 zone: Zone::Utc,
                 max_line: 8 * 1024 * 1024,

@@ -54,6 +54,7 @@ fn options(name: &str, include: &[String]) -> Options {
         ignore_older: None,
         ingest: ingest::Options {
             parser: Parser::Raw,
+            ansi: crate::ingest::Ansi::Strip,
             multiline: Multiline::None,
             zone: Zone::Utc,
             max_line: 1024 * 1024,
