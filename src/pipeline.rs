@@ -12,10 +12,9 @@ mod tap;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -24,15 +23,14 @@ use crate::buffer::storage::Disk;
 use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
 use crate::delivery::{Delivery, DeliveryError, Handle};
 use crate::ingest::redact::Redactor;
-use crate::lifecycle::report::SinkReport;
 use crate::lifecycle::{Report, StateDir, StateError, identity};
-use crate::manifest::{self, Keeper};
+use crate::manifest;
 use crate::record::OriginId;
 use crate::sink::http::USER_AGENT;
-use crate::sink::{self, Sink, console};
+use crate::sink::{self, Sink};
 use crate::source::file::archive;
 use crate::source::{Control, RunColumns, docker, file};
-use crate::{ingest, record, source};
+use crate::{ingest, source};
 
 use inputs::{Ends, Inputs, Stops};
 use manifests::Manifests;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::inputs::{self, Stops};
 use crate::buffer;
 use crate::delivery::Handle;
-use crate::lifecycle::SinkReport;
+use crate::lifecycle::report::SinkReport;
 use crate::record;
 use crate::sink::console;
 use crate::source::{docker, file};

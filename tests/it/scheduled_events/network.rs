@@ -75,7 +75,9 @@ fn last_minutes(event_type: &str, notice: Duration, megabytes: usize) {
     containers.call(&["exec", &works, "touch", "/tmp/end"]);
     runtime.block_on(server.until("the approval", notice, |l| !l.approvals.is_empty()));
     let (delivered, printed, manifest) = azure.read(|l| {
-        let of = |column: &str, value: &str| l.records.iter().filter(|record| record[column] == value).count();
+        let of = |column: &str, value: &str| {
+            l.records.iter().filter(|record| record.get(column).is_some_and(|is| is == value)).count()
+        };
         let manifest = l.records.iter().rfind(|record| record["EventType"] == "logferry.manifest").cloned();
         (of("Source", "agent"), of("Stream", "stdout"), manifest)
     });
