@@ -368,6 +368,41 @@ fn secrets_are_gone_before_a_line_is_parsed_and_ids_stay_what_they_were() {
 }
 
 #[test]
+fn a_colour_hides_no_secret_and_stays_only_where_it_is_kept_and_there_is_none() {
+    let coloured = "\x1b[36mlogin\x1b[0m pass\x1b[1mword=hun\x1b[31mter2\x1b[0m ok";
+    let quoted = coloured.replace('\x1b', "\\u001b");
+    let runtime = format!("{{\"log\":\"{quoted}\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-20T23:00:00Z\"}}");
+    for ansi in [Ansi::Strip, Ansi::Keep] {
+        let options = Options { ansi, ..(*options(Parser::Auto, Vec::new())).clone() };
+        let text = format!("{coloured}\n{{\"msg\":\"{quoted}\"}}\n{runtime}\n\x1b[32mup\x1b[0m\n");
+        let records = all(&mut ingest(Arc::new(options)), text.as_bytes());
+        for record in &records[..3] {
+            assert_eq!(record.columns["Message"], "login password=[REDACTED:password] ok", "{ansi:?}");
+        }
+        let kept = if ansi == Ansi::Keep { "\x1b[32mup\x1b[0m" } else { "up" };
+        assert_eq!(records[3].columns["Message"], kept);
+    }
+}
+
+#[test]
+fn a_group_of_a_pattern_that_is_named_like_a_secret_is_gone_from_the_whole_record() {
+    let pattern = Pattern::new(r"^(?<level>[A-Z]+) (?<user>\w+) (?<api_key>[a-z0-9]+)$").expect("a pattern");
+    let stack = "Traceback (most recent call last):\n  File \"a.py\", line 1\nValueError: x\n";
+    let text = format!("WARN ann x9\n{stack}INFO bob {}\n", "q7".repeat(40));
+    let records = all(&mut ingest(options(Parser::Regex(pattern), Vec::new())), text.as_bytes());
+    let marker = "[REDACTED:api_key]";
+    let exception = json!({"Type": "ValueError", "Message": "x", "Stack": stack.trim_end()});
+    let fields = json!({"user": "ann", "api_key": marker});
+    let message = format!("WARN ann {marker}");
+    assert_eq!(
+        records[0].columns,
+        json!({"Level": "WARNING", "Message": message, "Exception": exception, "Fields": fields})
+    );
+    let fields = json!({"user": "bob", "api_key": marker});
+    assert_eq!(records[1].columns, json!({"Level": "INFO", "Message": format!("INFO bob {marker}"), "Fields": fields}));
+}
+
+#[test]
 fn a_secret_where_a_message_becomes_parts_or_a_line_pieces_is_gone() {
     let secret = "Qx7k2Lq9Zt4Vw8Np3Rt5V";
     for before in (STRING_MAX_BYTES - 40)..(STRING_MAX_BYTES + 5) {

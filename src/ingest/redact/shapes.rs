@@ -265,6 +265,10 @@ pub fn card(text: &[u8], place: usize, from: usize) -> Option<Span> {
     let before = text.get(from..place)?.iter().rev().take(REACH).take_while(|byte| is_run(**byte)).count();
     let start = place - before;
     let len = text.get(start..)?.iter().take(2 * REACH).take_while(|byte| is_run(**byte)).count();
+    // Most numbers of a log line are shorter: the digits of these are not counted.
+    if len < CARD_MIN_BYTES {
+        return None;
+    }
     if text.get(start..start + len)?.iter().filter(|byte| byte.is_ascii_digit()).count() < CARD_MIN_BYTES {
         return None;
     }
