@@ -10,8 +10,6 @@ use super::node::{Node, Origin, Value, quoted};
 enum Later {
     /// All of it: only the default and these values, which switch the stage off, are taken.
     Key { off: &'static [&'static str] },
-    /// These values of it.
-    Values(&'static [&'static str]),
     /// A table as its value.
     Table,
 }
@@ -25,16 +23,6 @@ const LATER: &[(&str, Later)] = &[
     ("record.sample", Later::Key { off: &[] }),
     ("record.metric", Later::Key { off: &[] }),
 ];
-
-/// The values that have to wait of the key with this path, as the user sees it.
-pub fn waiting_values(path: &str) -> &'static [&'static str] {
-    let pattern = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest));
-    let pattern = pattern.collect::<Vec<_>>().join(".*");
-    match LATER.iter().find(|(known, _)| *known == pattern) {
-        Some((_, Later::Values(values))) => values,
-        _ => &[],
-    }
-}
 
 /// Reports every value that has to wait and takes it out of the tree.
 pub fn refuse(tree: &mut Node, report: &Report) {
@@ -62,7 +50,6 @@ fn refusal(node: &Node, later: Later, default: Option<&Node>) -> Option<(String,
         Value::Text(text) => Some(text.as_str()),
         _ => None,
     };
-    let said = |text: &str| format!("{} is not available yet", quoted(text));
     match later {
         Later::Key { off } => {
             let is_default = default.is_some_and(|default| node.same_value(default));
@@ -77,11 +64,6 @@ fn refusal(node: &Node, later: Later, default: Option<&Node>) -> Option<(String,
                 false => format!("{}, or leave it out", words.join(" or ")),
             };
             Some(("is not available yet".to_owned(), expected))
-        }
-        Later::Values(values) => {
-            let text = text.filter(|text| values.contains(text))?;
-            let default = default.and_then(words_of)?;
-            Some((said(text), format!("{default}, or leave it out")))
         }
         Later::Table => {
             let table = matches!(node.value, Value::Table(_)) || text.is_some_and(|text| text.starts_with('{'));
@@ -135,23 +117,10 @@ mod tests {
 
     #[test]
     fn every_path_of_the_table_is_a_key_with_a_default() {
-        for (path, later) in LATER {
+        for (path, _) in LATER {
             let segments: Vec<&str> = path.split('.').collect();
             assert!(default_of(&segments).is_some(), "{path}");
-            if let Later::Values(values) = later {
-                let default = default_of(&segments).and_then(|node| words_of(&node));
-                assert!(values.iter().all(|value| Some(quoted(value)) != default), "{path}");
-            }
         }
-    }
-
-    #[test]
-    fn values_that_have_to_wait_are_found_by_the_path_that_the_user_sees() {
-        let check = |path: &str, expected: &[&str]| assert_eq!(waiting_values(path), expected, "{path}");
-        check("buffer.when_full", &[]);
-        check("sources.docker[12].parser", &[]);
-        check("sources.file[0].timezone", &[]);
-        check("http.listen", &[]);
     }
 
     #[test]

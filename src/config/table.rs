@@ -4,7 +4,6 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::later;
 use super::mistake::{Report, nearest};
 use super::node::{Node, Origin, Value, join, quoted};
 use super::quantity;
@@ -209,12 +208,7 @@ impl<'a> Table<'a> {
         match words.iter().find(|(word, _)| *word == given.text) {
             Some((_, value)) => Some(*value),
             None => {
-                let later = later::waiting_values(&given.path);
-                let all = words.iter().map(|(word, _)| *word).chain(later.iter().copied());
-                let near = nearest(&given.text, all).map(|near| match later.contains(&near) {
-                    true => format!("{}, which is not available yet", quoted(near)),
-                    false => quoted(near),
-                });
+                let near = nearest(&given.text, words.iter().map(|(word, _)| *word)).map(quoted);
                 given.mistake("is none of the values", near, expected);
                 None
             }

@@ -177,7 +177,8 @@ impl Redactor {
 
     /// The value of a column that comes from a label, a variable, a path or the configuration.
     pub fn column(&self, name: &str, value: String) -> String {
-        if let Some(marker) = self.named(name, value.as_bytes()) {
+        let is_named = |name: &keys::Name| ordinary::is_secret(value.as_bytes(), *name, ordinary::Form::Quoted);
+        if let Some(marker) = self.name(name.as_bytes()).filter(is_named).map(|name| self.marker(name.kind.index())) {
             return String::from_utf8(marker).unwrap_or_default();
         }
         match self.replaced(value.as_bytes(), Edge::default(), 0, &mut Vec::new()) {
@@ -186,10 +187,12 @@ impl Redactor {
         }
     }
 
-    /// What stands in the place of a value that is a secret by its name; `None`: it is none.
+    /// What stands in the place of what a group of a pattern took, where its name makes it a secret; counts are none.
     pub fn named(&self, name: &str, value: &[u8]) -> Option<Vec<u8>> {
         let name = self.name(name.as_bytes())?;
-        ordinary::is_secret(value, name, ordinary::Form::Quoted).then(|| self.marker(name.kind.index()))
+        let is_count = ordinary::may_count(name) && ordinary::is_count(value);
+        let is_secret = !is_count && ordinary::is_secret(value, name, ordinary::Form::Quoted);
+        is_secret.then(|| self.marker(name.kind.index()))
     }
 
     /// The constant columns of an origin.
