@@ -243,10 +243,10 @@ when = { Level = "DEBUG" }
 f.toml:6: sources.file[0].multiline: a table here is not available yet
     expected: "auto" or "none"
 
-f.toml:10: record.columns: is not available yet
+f.toml:8: record.columns: is not available yet
     expected: nothing: leave it out
 
-f.toml:11: record.drop: is not available yet
+f.toml:9: record.drop: is not available yet
     expected: nothing: leave it out
 
 3 mistakes in f.toml
