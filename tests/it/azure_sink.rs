@@ -13,7 +13,8 @@ use url::Url;
 
 use crate::support::azure::{AzureServer, AzureSettings, Fault};
 
-fn options(server: &AzureServer) -> azure_monitor::Options {
+/// With the client secret that the server knows.
+pub fn options(server: &AzureServer) -> azure_monitor::Options {
     let settings = &server.settings;
     azure_monitor::Options {
         endpoint: Url::parse(&server.endpoint).expect("URL"),

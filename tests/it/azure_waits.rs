@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use logferry::azure::credential;
 use logferry::buffer::section::RecordHeader;
 use logferry::buffer::storage::Disk;
 use logferry::buffer::{self, Buffer, OriginInfo, Records, Section, WhenFull};
 use logferry::delivery::{Delivery, Handle};
 use logferry::record::{Constants, Counters, EventId, OriginId, time};
-use logferry::sink::azure_monitor::{self, AzureMonitor, BODY_MAX_BYTES};
-use logferry::sink::http::{self, Compression, Secret};
+use logferry::sink::azure_monitor::{AzureMonitor, BODY_MAX_BYTES};
 use logferry::sink::{self, Kind, Sink};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -45,31 +43,6 @@ struct Scene {
     begun: Instant,
 }
 
-fn sink_options(server: &AzureServer) -> azure_monitor::Options {
-    let settings = &server.settings;
-    azure_monitor::Options {
-        endpoint: Url::parse(&server.endpoint).expect("URL"),
-        dcr_id: settings.dcr_id.clone(),
-        stream: settings.stream.clone(),
-        workspace_id: None,
-        table: None,
-        query_endpoint: None,
-        credential: credential::Options::ClientSecret(credential::App {
-            tenant_id: settings.tenant_id.clone(),
-            client_id: settings.client_id.clone(),
-            client_secret: Secret::new(&settings.client_secret),
-        }),
-        http: http::Options {
-            timeout: Duration::from_secs(30),
-            proxy: None,
-            headers: Vec::new(),
-            ca_file: None,
-            client_cert_file: None,
-        },
-        compression: Compression::Gzip,
-    }
-}
-
 impl Scene {
     fn new() -> Scene {
         let server = AzureServer::start(AzureSettings::default());
@@ -81,7 +54,7 @@ impl Scene {
             sinks: vec!["azure".to_owned()],
         };
         let (mut buffer, mut cursors) = buffer::open(&setup, Arc::new(Disk)).expect("a buffer");
-        let azure = sink_options(&server);
+        let azure = crate::azure_sink::options(&server);
         let options = sink::Options {
             name: Arc::from("azure"),
             when: None,

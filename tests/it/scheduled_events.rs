@@ -49,6 +49,18 @@ impl Story {
         Story { server, ferry, running }
     }
 
+    /// The same with a sink for Azure; `prepare` is done to its server before the daemon starts.
+    fn with_azure(more: &str, prepare: impl FnOnce(&AzureServer)) -> (AzureServer, Story) {
+        let server = ImdsServer::start(compute("vm-7"));
+        let azure = AzureServer::start(AzureSettings::default());
+        prepare(&azure);
+        let mut ferry = Ferry::new(&format!("{RUN}{FILES}{}{}", azure_sink(&azure), teardown(&server, more)));
+        ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &azure.authority);
+        append(&ferry.path("a.log"), (0..100).map(|n| format!("line {n}")));
+        let running = ferry.run();
+        (azure, Story { server, ferry, running })
+    }
+
     /// Waits until IMDS was asked so often as a change of mind would need.
     async fn some_polls_later(&self) {
         let before = self.server.read(|l| l.answered(Target::Events, 200));
@@ -69,6 +81,11 @@ impl Story {
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         event_records(&self.ferry.records("out.ndjson"))
     }
+}
+
+/// The sink takes nothing.
+fn is_away(azure: &AzureServer) {
+    azure.fault_rule(|_| Some(SinkFault::Status(503, None)));
 }
 
 /// What `status` says of announced events.
@@ -217,13 +234,7 @@ async fn nothing_is_approved_where_the_configuration_says_never_and_nothing_drai
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_called_off_ends_the_drain_and_delivery_goes_on() {
-    let server = ImdsServer::start(compute("vm-7"));
-    let azure = AzureServer::start(AzureSettings::default());
-    azure.fault_rule(|_| Some(SinkFault::Status(503, None)));
-    let mut ferry = Ferry::new(&format!("{RUN}{FILES}{}{}", azure_sink(&azure), teardown(&server, "")));
-    ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &azure.authority);
-    append(&ferry.path("a.log"), (0..100).map(|n| format!("line {n}")));
-    let running = ferry.run();
+    let (azure, Story { server, mut ferry, running }) = Story::with_azure("", is_away);
     server.announce(Announced::new("A", "Terminate", &["vm-7"], NOTICE));
     let status = until_state(&mut ferry, "draining").await;
     let left = status["deadline_seconds"].as_f64().expect("a deadline");
@@ -336,14 +347,7 @@ async fn imds_is_not_asked_where_it_is_switched_off_or_the_machine_is_not_of_azu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_is_away_until_after_the_deadline_still_gets_all_and_the_event_is_approved_then() {
-    let server = ImdsServer::start(compute("vm-7"));
-    let azure = AzureServer::start(AzureSettings::default());
-    azure.fault_rule(|_| Some(SinkFault::Status(503, None)));
-    let more = teardown(&server, "margin = \"50s\"\n");
-    let mut ferry = Ferry::new(&format!("{RUN}{FILES}{}{more}", azure_sink(&azure)));
-    ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &azure.authority);
-    append(&ferry.path("a.log"), (0..100).map(|n| format!("line {n}")));
-    let running = ferry.run();
+    let (azure, Story { server, ferry, running }) = Story::with_azure("margin = \"50s\"\n", is_away);
     server.until("polls", LIMIT, |l| l.answered(Target::Events, 200) > 0).await;
     let announced = Instant::now();
     server.announce(Announced::new("A", "Terminate", &["vm-7"], Duration::from_secs(60)));
@@ -365,13 +369,10 @@ async fn a_sink_that_is_away_until_after_the_deadline_still_gets_all_and_the_eve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_keep_an_event_from_being_approved_until_they_are_sent_again() {
-    let server = ImdsServer::start(compute("vm-7"));
-    let azure = AzureServer::start(AzureSettings::default());
-    azure.poison(|record| record.get("Message").is_some_and(|message| message == "line 17"));
-    let mut ferry = Ferry::new(&format!("{RUN}{FILES}{}{}", azure_sink(&azure), teardown(&server, "")));
-    ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &azure.authority);
-    append(&ferry.path("a.log"), (0..100).map(|n| format!("line {n}")));
-    let running = ferry.run();
+    let poison = |azure: &AzureServer| {
+        azure.poison(|record| record.get("Message").is_some_and(|message| message == "line 17"));
+    };
+    let (azure, Story { server, mut ferry, running }) = Story::with_azure("", poison);
     server.until("polls", LIMIT, |l| l.answered(Target::Events, 200) > 0).await;
     server.announce(Announced::new("A", "Terminate", &["vm-7"], NOTICE));
     until("the reason", async || running.text().contains("nothing is approved: dead letters").then_some(())).await;
@@ -404,13 +405,7 @@ async fn polls_that_fail_are_said_once_and_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_takes_no_longer_than_the_announced_event_leaves() {
-    let server = ImdsServer::start(compute("vm-7"));
-    let azure = AzureServer::start(AzureSettings::default());
-    azure.fault_rule(|_| Some(SinkFault::Status(503, None)));
-    let mut ferry = Ferry::new(&format!("{RUN}{FILES}{}{}", azure_sink(&azure), teardown(&server, "")));
-    ferry.set("LOGFERRY_TEST_AZURE_AUTHORITY", &azure.authority);
-    append(&ferry.path("a.log"), (0..100).map(|n| format!("line {n}")));
-    let running = ferry.run();
+    let (_azure, Story { server, mut ferry, running }) = Story::with_azure("", is_away);
     server.announce(Announced::new("A", "Preempt", &["vm-7"], Duration::from_secs(30)));
     until_state(&mut ferry, "draining").await;
     let began = Instant::now();

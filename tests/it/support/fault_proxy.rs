@@ -108,7 +108,7 @@ async fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
             }
             _ => {}
         }
-        let mut answer = forward(&request, &state.upstream).await?;
+        let mut answer = http1::forward(&request, &state.upstream).await?;
         match fault {
             Fault::DropAfter => return Ok(()),
             Fault::HangAfter => std::future::pending().await,
@@ -138,20 +138,4 @@ async fn drip(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     std::future::pending().await
-}
-
-/// One request to the engine on a connection of its own; the answer as it came.
-async fn forward(request: &http1::Request, upstream: &str) -> std::io::Result<Vec<u8>> {
-    use tokio::io::AsyncReadExt as _;
-    let mut engine = TcpStream::connect(upstream).await?;
-    let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
-    for (name, value) in request.headers.iter().filter(|(name, _)| name != "connection") {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("connection: close\r\n\r\n");
-    engine.write_all(head.as_bytes()).await?;
-    engine.write_all(&request.body).await?;
-    let mut answer = Vec::new();
-    engine.read_to_end(&mut answer).await?;
-    Ok(answer)
 }

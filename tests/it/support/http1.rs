@@ -2,7 +2,8 @@
 
 use std::io::{self, Read as _};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// One request as it came.
 #[derive(Clone, Debug, Default)]
@@ -87,4 +88,19 @@ pub fn response(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
     out
+}
+
+/// Sends the request to another server, `HOST:PORT`, on a connection of its own; the answer as it came.
+pub async fn forward(request: &Request, upstream: &str) -> io::Result<Vec<u8>> {
+    let mut server = TcpStream::connect(upstream).await?;
+    let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
+    for (name, value) in request.headers.iter().filter(|(name, _)| name != "connection") {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("connection: close\r\n\r\n");
+    server.write_all(head.as_bytes()).await?;
+    server.write_all(&request.body).await?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await?;
+    Ok(answer)
 }

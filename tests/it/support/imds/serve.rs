@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::super::http1::{Request, read_body, read_head, response};
+use super::super::http1::{Request, forward, read_body, read_head, response};
 use super::{Fault, Service, State, Target};
 
 /// Requests that are served in a second; of tokens, 20.
@@ -114,7 +114,7 @@ async fn answer(service: &Service, target: Option<Target>, request: &Request) ->
     if target == Some(Target::Identity)
         && let Some(identity) = &service.identity
     {
-        return pass_on(identity, request).await.expect("the server of tokens runs");
+        return forward(request, identity).await.expect("the server of tokens runs");
     }
     let wait = match target {
         Some(Target::Events) if refusal(request, &EVENTS_VERSIONS).is_none() => {
@@ -195,19 +195,4 @@ fn approve(service: &Service, state: &mut State, request: &Request) -> Answer {
         state.ledger.approvals.push((id.to_owned(), service.begun.elapsed()));
     }
     (200, Value::Null)
-}
-
-/// Sends the request to another server and takes its answer as it is.
-async fn pass_on(address: &str, request: &Request) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).await?;
-    let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
-    for (name, value) in request.headers.iter().filter(|(name, _)| name != "connection") {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("connection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(&request.body).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(answer)
 }
