@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::buffer::section::split_record;
+use crate::record::{EventId, RouteBits};
 use crate::record::{OriginId, RECORD_MAX_BYTES, Rule, STRING_MAX_BYTES};
 
 const READ_TIME: Nanos = 1_000_000_000;
