@@ -1,10 +1,13 @@
 //! The only wiring: opens the state, builds every stage from its options, owns the queues between them, and takes it all
 //! down in order: sources to their target, the buffer to the disk, the sinks to the end of the log.
 
+mod ages;
 mod announced;
 mod drain;
 mod inputs;
+mod lag;
 mod manifests;
+mod metrics;
 mod rates;
 mod replay;
 mod report;
@@ -22,6 +25,7 @@ use crate::azure::imds::Client;
 use crate::buffer::storage::Disk;
 use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
 use crate::delivery::{Delivery, DeliveryError, Handle};
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
 use crate::lifecycle::{Report, StateDir, StateError, identity};
 use crate::manifest;
@@ -71,6 +75,8 @@ pub struct Setup {
     pub sinks: Vec<sink::Options>,
     /// What becomes of secrets, in the columns of the run and in the lines of all sources.
     pub redactor: Arc<Redactor>,
+    /// What is counted out of the lines of all sources.
+    pub metrics: Arc<Metrics>,
     /// Whether manifests are written: a state folder that goes with the process proves nothing.
     pub manifests: bool,
     /// What Azure announces is followed like this; `None`: nobody is asked.
@@ -126,8 +132,10 @@ pub struct Pipeline {
     stopping: watch::Sender<bool>,
     taps: tap::Taps,
     rates: rates::Rates,
+    lags: Vec<Arc<lag::Lag>>,
     announced: Option<Following>,
     redactor: Arc<Redactor>,
+    metrics: Arc<Metrics>,
 }
 
 /// What Azure announces is followed for as long as this value lives.
@@ -173,6 +181,7 @@ impl Pipeline {
             archives,
             sinks,
             redactor,
+            metrics,
             manifests,
             announced,
         } = setup;
@@ -228,7 +237,10 @@ impl Pipeline {
             })
         });
         let inputs = Inputs::default();
-        let rates = rates::Rates::start(buffer.control.watch_sums(), handles.clone());
+        let (sums, usage) = (buffer.control.watch_sums(), buffer.control.watch_usage());
+        let lags = handles.iter().cloned().enumerate();
+        let lags = lags.map(|(bit, sink)| Arc::new(lag::Lag::new(sink, bit, sums.clone(), usage.clone()))).collect();
+        let rates = rates::Rates::start(sums, usage, handles.clone());
         let mut pipeline = Pipeline {
             started: Instant::now(),
             state,
@@ -247,7 +259,9 @@ impl Pipeline {
             stopping: watch::Sender::new(false),
             taps,
             rates,
+            lags,
             redactor: Arc::clone(&redactor),
+            metrics: Arc::clone(&metrics),
             announced: None,
         };
         let files = match archives {
@@ -264,7 +278,8 @@ impl Pipeline {
         let files = files.map_err(Error::Files)?;
         let routes = sinks.iter().map(|sink| sink.when.clone()).collect();
         let (records_run, appender) = (run.clone(), buffer.appender.clone());
-        let records = source::announced::Setup { run: records_run, routes, redactor, appender, live: live.clone() };
+        let records =
+            source::announced::Setup { run: records_run, routes, redactor, metrics, appender, live: live.clone() };
         pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
         // A drain for an event needs the handles on all sources.
         if let Some(options) = announced {
@@ -381,8 +396,10 @@ impl Pipeline {
             stopping: self.stopping.subscribe(),
             taps: self.taps.clone(),
             rates: self.rates.clone(),
+            lags: self.lags.clone(),
             announced: self.announced.as_ref().map(|following| Arc::clone(&following.board)),
             redactor: Arc::clone(&self.redactor),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 

@@ -180,6 +180,7 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         archives: None,
         sinks: config.sinks.clone(),
         redactor: Arc::clone(&config.redactor),
+        metrics: Arc::clone(&config.metrics),
         manifests: true,
         announced: None,
     }

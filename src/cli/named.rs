@@ -79,6 +79,7 @@ fn first(config: &Config) -> file::Options {
             max_line: ingest::MAX_LINE_BYTES,
             routes: config.sinks.iter().map(|sink| sink.when.clone()).collect(),
             redactor: Arc::clone(&config.redactor),
+            metrics: Arc::clone(&config.metrics),
         },
     })
 }

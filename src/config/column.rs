@@ -78,7 +78,7 @@ pub fn rule(table: &Table<'_>, key: &str, own: &[String]) -> Option<Rule> {
 }
 
 /// What is wrong with a column in a rule, and the column that was probably meant.
-fn wrong_rule_column(name: &str, own: &[String]) -> Option<(String, Option<String>)> {
+pub fn wrong_rule_column(name: &str, own: &[String]) -> Option<(String, Option<String>)> {
     if own.iter().any(|column| column == name) {
         return None;
     }

@@ -109,10 +109,21 @@ const RECORD: Group = &[&[
     list("redact_off", "[]"),
     list("drop", "[]"),
     list("sample", "[]"),
-    list("metric", "[]"),
+    bare("metric", Kind::Entries(METRIC), None),
 ]];
 
 const REDACT: Group = &[&[bare("pattern", Kind::Plain, None), key("kind", "\"custom\"")]];
+
+const METRIC: Group = &[&[
+    bare("name", Kind::Plain, None),
+    key("help", "\"\""),
+    bare("kind", Kind::Plain, None),
+    key("op", "\"\""),
+    bare("value", Kind::Plain, None),
+    bare("when", Kind::MapOfLists, None),
+    bare("labels", Kind::Map, None),
+    list("buckets", "[]"),
+]];
 
 const TEARDOWN: Group = &[&[
     key("deadline", "\"4m\""),

@@ -21,7 +21,6 @@ const LATER: &[(&str, Later)] = &[
     ("record.columns", Later::Key { off: &[] }),
     ("record.drop", Later::Key { off: &[] }),
     ("record.sample", Later::Key { off: &[] }),
-    ("record.metric", Later::Key { off: &[] }),
 ];
 
 /// Reports every value that has to wait and takes it out of the tree.

@@ -21,6 +21,7 @@ mod interpolate;
 mod keys;
 mod later;
 mod layers;
+mod metrics;
 mod mistake;
 mod node;
 pub mod quantity;
@@ -45,6 +46,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::azure::whereabouts;
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
 use crate::record::Rule;
 use crate::{buffer, sink, source};
@@ -143,6 +145,8 @@ pub struct Config {
     pub sinks: Vec<sink::Options>,
     /// What becomes of secrets; that of every source.
     pub redactor: Arc<Redactor>,
+    /// What is counted out of records; that of every source.
+    pub metrics: Arc<Metrics>,
     pub teardown: Teardown,
     /// `None`: switched off.
     pub http_listen: Option<SocketAddr>,
@@ -279,8 +283,9 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
     let sinks = sinks::sinks(&root, tree.get("sinks"), &own, request.colour);
     let routes: Arc<[Option<Rule>]> = sinks.iter().map(|sink| sink.when.clone()).collect();
     let redactor = Arc::new(root.table("record", record::redactor));
+    let metrics = Arc::new(root.table("record", |table| metrics::metrics(&table, &own)));
     let mut names = sources::Names::default();
-    let common = sources::Common { routes: &routes, redactor: &redactor };
+    let common = sources::Common { routes: &routes, redactor: &redactor, metrics: &metrics };
     let (files, docker) = root.table("sources", |table| {
         (sources::files(&table, &mut names, common), sources::docker(&table, &mut names, common))
     });
@@ -295,6 +300,7 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
         docker,
         sinks,
         redactor,
+        metrics,
         teardown: root.table("teardown", teardown::teardown),
         http_listen: root.table("http", sections::http_listen),
         log: root.table("log", sections::log),

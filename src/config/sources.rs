@@ -10,6 +10,7 @@ use super::environment::{SOURCES_MAX, Variables};
 use super::mistake::{Report, nearest};
 use super::node::{Node, Origin, quoted};
 use super::table::{Given, Table, shown};
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
 use crate::ingest::{self, Ansi, Multiline, Parser, Zone};
 use crate::record::Rule;
@@ -63,6 +64,7 @@ pub fn well_formed_name(name: &str) -> bool {
 pub struct Common<'a> {
     pub routes: &'a Arc<[Option<Rule>]>,
     pub redactor: &'a Arc<Redactor>,
+    pub metrics: &'a Arc<Metrics>,
 }
 
 /// All `[[sources.file]]`.
@@ -202,6 +204,7 @@ fn lines(table: &Table<'_>, common: Common<'_>) -> ingest::Options {
             .unwrap_or(usize::MAX),
         routes: Arc::clone(common.routes),
         redactor: Arc::clone(common.redactor),
+        metrics: Arc::clone(common.metrics),
     }
 }
 

@@ -1,4 +1,4 @@
-//! From bytes of a stream to sections of encoded records: split, join, parse, route, encode once.
+//! From bytes of a stream to sections of encoded records: split, join, parse, count, route, encode once.
 //!
 //! Pure computation, called by a source in its own thread or task, once per origin: no I/O, no waiting.
 //! A line of text is borrowed from the window that the source read it into until its JSON stands in the section:
@@ -11,6 +11,7 @@ pub mod framing;
 pub mod fuzz;
 mod lines;
 pub mod lookup;
+pub mod metric;
 pub mod options;
 pub mod parse;
 mod put;
@@ -78,6 +79,8 @@ pub struct Ingest {
     section_gaps: u64,
     /// Bytes were passed over since.
     passed_over: bool,
+    /// Memory for the labels of a metric.
+    metric_key: Vec<u8>,
 }
 
 impl Ingest {
@@ -102,6 +105,7 @@ impl Ingest {
             section_lines: counters.lines,
             section_gaps: counters.gaps,
             passed_over: false,
+            metric_key: Vec::new(),
             counters,
             records: Records::default(),
             last_bytes: 0,

@@ -11,6 +11,9 @@ const BESIDE_PART_MAX_BYTES: usize = 10_000;
 impl Ingest {
     /// Routes and stores one record, or its parts; `text` is all of its text, for the case that it does not fit.
     pub(super) fn put(&mut self, text: &[u8], columns: &Columns<'_>, extent: (u64, u64)) {
+        if !self.options.metrics.is_empty() {
+            self.count_metrics(columns);
+        }
         let route = self.route(columns);
         if columns.fits() {
             return self.push(columns, route, extent, None);

@@ -20,6 +20,8 @@ mod http_sinks;
 mod imds;
 mod layers;
 mod manifest;
+mod metrics;
+mod prometheus;
 mod redaction;
 mod replay;
 mod scheduled_events;
