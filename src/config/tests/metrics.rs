@@ -87,7 +87,8 @@ f.toml:14: record.metric[2].labels.task-type: "level" is no column
 f.toml:14: record.metric[2].labels.overflow: the label "overflow" is kept for logferry
     expected: another name
 
-f.toml:14: record.metric[2].labels.overflow: "Fields." must be a letter, then letters, digits or _
+f.toml:14: record.metric[2].labels.overflow: "Fields." is no column
+    did you mean: "Fields"
     expected: a column or a member of Fields, such as "Level" or "Fields.task_type"
 
 f.toml:14: record.metric[2].labels.ok: is empty
@@ -99,11 +100,11 @@ f.toml:15: record.metric[3].value: is missing
 f.toml:18: record.metric[3].buckets: do not ascend
     expected: upper bounds that ascend, such as [0.1, 0.5, 1, 5, 30]; infinity is added
 
-f.toml:22: record.metric[4].value: "EventID" is not known before a record is sent
-    expected: a column or a member of Fields that holds a number, such as "DurationMs" or "Fields.latency"
-
 f.toml:19: record.metric[4].op: is missing
     expected: one of "set", "inc", "dec"
+
+f.toml:22: record.metric[4].value: "EventID" is not known before a record is sent
+    expected: a column or a member of Fields that holds a number, such as "DurationMs" or "Fields.latency"
 
 15 mistakes in f.toml
 "#,

@@ -136,14 +136,15 @@ impl Metrics {
     /// What the families have come to, by name.
     pub fn shown(&self) -> Vec<Shown<'_>> {
         let shown = self.families.iter().map(|(family, series)| {
-            let (mut by_labels, overflow, skipped) = {
+            let (by_labels, overflow, skipped) = {
                 let series = lock(series);
                 let by_labels: Vec<(Box<[u8]>, Figure)> =
                     series.by_labels.iter().map(|(key, figure)| (key.clone(), figure.clone())).collect();
                 (by_labels, series.overflow.clone(), series.skipped)
             };
-            by_labels.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-            let series = by_labels.into_iter().map(|(key, figure)| (values(&key), figure)).collect();
+            let series = by_labels.into_iter().map(|(key, figure)| (values(&key), figure));
+            let mut series: Vec<(Vec<String>, Figure)> = series.collect();
+            series.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             Shown { family, series, overflow, skipped }
         });
         let mut shown: Vec<Shown<'_>> = shown.collect();
