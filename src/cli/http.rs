@@ -44,13 +44,15 @@ impl Drop for Listening {
 struct Pages {
     life: watch::Receiver<Life>,
     process: Process,
+    /// Held by who has the figures written: a page with many series is large.
+    scraping: Arc<Mutex<()>>,
     /// The last state that was looked up.
     last: Arc<Mutex<Option<(Instant, Value)>>>,
 }
 
 /// Listens on `address`; where that is taken it says so and tries again from time to time.
 pub(super) async fn listen(address: SocketAddr, life: watch::Receiver<Life>, process: Process) -> Listening {
-    let pages = Pages { life, process, last: Arc::default() };
+    let pages = Pages { life, process, scraping: Arc::default(), last: Arc::default() };
     let first = TcpListener::bind(address).await;
     if let Err(error) = &first {
         tracing::error!(
@@ -99,7 +101,9 @@ impl Pages {
         }
     }
 
+    /// The figures of now; who asks meanwhile waits for its turn.
     async fn metrics(&self, drainer: &Drainer, format: Format) -> Answer {
+        let _scraping = self.scraping.lock().await;
         let mut page = Exposition::new(format);
         drainer.metrics(&mut page).await;
         self.process.write(&mut page);
@@ -127,7 +131,8 @@ mod tests {
     #[tokio::test]
     async fn a_daemon_that_starts_is_alive_and_not_ready() {
         let life = watch::Sender::new(Life::Starting);
-        let pages = Pages { life: life.subscribe(), process: Process::begin(), last: Arc::default() };
+        let (life, process) = (life.subscribe(), Process::begin());
+        let pages = Pages { life, process, scraping: Arc::default(), last: Arc::default() };
         assert_eq!(pages.answer(Page::Health).await, Answer::text(200, "alive\n"));
         assert_eq!(pages.answer(Page::Ready).await, Answer::text(503, "starting\n"));
         assert_eq!(pages.answer(Page::Status).await, Answer::text(503, "starting\n"));

@@ -13,6 +13,7 @@ use super::ages::Age;
 use super::drain::Drainer;
 use super::lag::routed;
 use crate::buffer::Sums;
+use crate::delivery::Handle;
 use crate::ingest::metric::{self, Figure, OVERFLOW, Shown};
 use crate::manifest;
 use crate::record::histogram::SECONDS;
@@ -29,29 +30,30 @@ impl Drainer {
         page.family("logferry_build_info", Kind::Gauge, "Which logferry this is.").sample(labels, 1);
         let sums = self.sums.get();
         read(page, &sums);
-        self.buffer(page).await;
-        self.sinks(page, &sums).await;
+        let mut ages = Vec::new();
+        for sink in &self.sinks {
+            ages.push(self.lag_time(sink).await);
+        }
+        self.buffer(page, &ages);
+        self.sinks(page, &sums, &ages).await;
         self.others(page);
         own(page, &self.metrics.shown());
     }
 
-    async fn buffer(&self, page: &mut Exposition) {
+    /// `ages`: for how long the buffer has held what each sink lacks.
+    fn buffer(&self, page: &mut Exposition, ages: &[Duration]) {
         let mut gauge = |name: &str, help: &str, value: u64| page.family(name, Kind::Gauge, help).sample(&[], value);
         gauge("logferry_buffer_bytes", "Bytes of the buffer on disk.", self.usage.used_bytes());
         gauge("logferry_buffer_max_bytes", "Most bytes that the buffer may take.", self.usage.max_bytes());
         let full = u64::from(self.usage.disk_full());
         gauge("logferry_buffer_disk_full", "1 where the disk has no room for the buffer: reading waits.", full);
-        let mut oldest = Duration::ZERO;
-        for index in 0..self.sinks.len() {
-            oldest = oldest.max(self.lag_time(index).await);
-        }
+        let oldest = ages.iter().max().copied().unwrap_or_default();
         let help = "For how long the buffer has held the oldest record that a sink lacks.";
         page.family("logferry_buffer_oldest_seconds", Kind::Gauge, help).sample(&[], oldest.as_secs_f64());
     }
 
     /// For how long the buffer has held the first record that a sink lacks.
-    async fn lag_time(&self, index: usize) -> Duration {
-        let Some(sink) = self.sinks.get(index) else { return Duration::ZERO };
+    async fn lag_time(&self, sink: &Handle) -> Duration {
         let (from, end) = (*sink.progress.borrow(), self.usage.appended());
         if from >= end {
             return Duration::ZERO;
@@ -65,7 +67,7 @@ impl Drainer {
         }
     }
 
-    async fn sinks(&self, page: &mut Exposition, sums: &Sums) {
+    async fn sinks(&self, page: &mut Exposition, sums: &Sums, ages: &[Duration]) {
         let help = "Records that a sink is done with, by what became of them.";
         let mut family = page.family("logferry_sink_records_total", Kind::Counter, help);
         for sink in &self.sinks {
@@ -94,10 +96,6 @@ impl Drainer {
             if let Some(records) = lag {
                 family.sample(&[("sink", &sink.name)], records);
             }
-        }
-        let mut ages = Vec::new();
-        for index in 0..self.sinks.len() {
-            ages.push(self.lag_time(index).await);
         }
         let help = "For how long the buffer has held the first record that a sink lacks.";
         let mut family = page.family("logferry_sink_lag_seconds", Kind::Gauge, help);
