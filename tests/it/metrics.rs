@@ -80,10 +80,11 @@ async fn until_value(address: &str, series: &str, value: f64) -> Samples {
 async fn every_figure_of_the_contract_is_there_and_what_was_read_adds_up() {
     let mut ferry = Ferry::new(&format!("{FILES}{FILE_SINK}{LISTEN}"));
     append(&ferry.path("a.log"), (0..100).map(|n| format!("line {n} password=hunter{n}")));
+    // It belongs to the record before it.
     append(&ferry.path("a.log"), ["Traceback (most recent call last):\n  File \"x\"\nValueError: no".to_owned()]);
     let (running, address) = start(&mut ferry).await;
     let samples =
-        until_value(&address, "logferry_sink_records_total{sink=\"file\",outcome=\"delivered\"}", 101.0).await;
+        until_value(&address, "logferry_sink_records_total{sink=\"file\",outcome=\"delivered\"}", 100.0).await;
     let figure = |series: &str| *samples.get(series).unwrap_or_else(|| panic!("no {series} in {samples:#?}"));
     let outcomes: f64 = ["recorded", "filtered", "sampled"]
         .iter()
@@ -92,8 +93,8 @@ async fn every_figure_of_the_contract_is_there_and_what_was_read_adds_up() {
     assert_eq!((figure("logferry_read_lines_total"), outcomes), (103.0, 103.0));
     let bytes = std::fs::metadata(ferry.path("a.log")).expect("a file").len();
     assert_eq!(figure("logferry_read_bytes_total"), bytes as f64);
-    assert_eq!(figure("logferry_records_total{outcome=\"recorded\"}"), 101.0);
-    assert_eq!(figure("logferry_sink_routed_records_total{sink=\"file\"}"), 101.0);
+    assert_eq!(figure("logferry_records_total{outcome=\"recorded\"}"), 100.0);
+    assert_eq!(figure("logferry_sink_routed_records_total{sink=\"file\"}"), 100.0);
     assert_eq!(figure("logferry_redactions_total{kind=\"password\"}"), 100.0);
     for (series, expected) in [
         ("logferry_source_lines_total{source=\"agent\"}", 103.0),
@@ -232,7 +233,7 @@ async fn lines_that_are_read_again_after_a_kill_count_in_the_new_process() {
     // What stands in the log is not read again, and nothing is kept of what was counted.
     assert_eq!(samples.keys().filter(|series| series.starts_with("tasks_dispatched_total")).count(), 0);
     append(&ferry.path("a.log"), agent_lines());
-    let samples = until_value(&address, "tasks_dispatched_total{task_type=\"plan\"}", 3.0).await;
-    assert_eq!(samples["logferry_read_lines_total"], agent_lines().len() as f64);
+    let samples = until_value(&address, "logferry_read_lines_total", agent_lines().len() as f64).await;
+    assert_eq!(samples["tasks_dispatched_total{task_type=\"plan\"}"], 3.0);
     assert_eq!(running.stop().code, Some(0));
 }

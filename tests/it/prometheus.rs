@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::http::{address, ask, ready};
 use crate::metrics::{agent_lines, agents};
@@ -39,6 +40,8 @@ fn promtool(arguments: &[&str], input: &str) -> String {
 struct Prometheus {
     child: Child,
     url: String,
+    /// Its configuration, data and log.
+    _dir: TempDir,
 }
 
 impl Drop for Prometheus {
@@ -51,7 +54,9 @@ impl Drop for Prometheus {
 
 impl Prometheus {
     /// Scrapes `target` often, and holds the shipped alerts.
-    fn start(folder: &Path, target: &str) -> Self {
+    fn start(target: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = dir.path();
         let alerts = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus/alerts.yml");
         let config = format!(
             "global: {{ scrape_interval: 200ms, evaluation_interval: 200ms }}\nrule_files: ['{}']\n\
@@ -71,7 +76,7 @@ impl Prometheus {
             .stderr(log)
             .spawn()
             .expect("prometheus starts");
-        Prometheus { child, url: format!("http://{port}") }
+        Prometheus { child, url: format!("http://{port}"), _dir: dir }
     }
 
     /// The answer of its API; `None` while it is not there.
@@ -98,7 +103,7 @@ async fn prometheus_has_the_figures_of_a_daemon_and_the_users_own() {
     let running = ferry.run();
     let address = address(&running).await;
     ready(&address).await;
-    let prometheus = Prometheus::start(ferry.dir.path(), &address);
+    let prometheus = Prometheus::start(&address);
     // Before anything is read: what grows is seen to grow.
     until("the first scrape", async || prometheus.value("logferry_read_lines_total == 0").await).await;
     append(&ferry.path("a.log"), agent_lines());
