@@ -10,6 +10,7 @@ pub mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod lines;
+pub mod lookup;
 pub mod options;
 pub mod parse;
 mod put;
