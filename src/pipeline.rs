@@ -23,6 +23,7 @@ use crate::buffer::storage::Disk;
 use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
 use crate::delivery::{Delivery, DeliveryError, Handle};
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::Counts;
 use crate::lifecycle::{Report, StateDir, StateError, identity};
 use crate::manifest;
 use crate::record::OriginId;
@@ -71,6 +72,8 @@ pub struct Setup {
     pub sinks: Vec<sink::Options>,
     /// What becomes of secrets, in the columns of the run and in the lines of all sources.
     pub redactor: Arc<Redactor>,
+    /// How much each rule and rate limit of these sources has left out.
+    pub left_out: Counts,
     /// Whether manifests are written: a state folder that goes with the process proves nothing.
     pub manifests: bool,
     /// What Azure announces is followed like this; `None`: nobody is asked.
@@ -128,6 +131,7 @@ pub struct Pipeline {
     rates: rates::Rates,
     announced: Option<Following>,
     redactor: Arc<Redactor>,
+    left_out: Counts,
 }
 
 /// What Azure announces is followed for as long as this value lives.
@@ -173,6 +177,7 @@ impl Pipeline {
             archives,
             sinks,
             redactor,
+            left_out,
             manifests,
             announced,
         } = setup;
@@ -248,6 +253,7 @@ impl Pipeline {
             taps,
             rates,
             redactor: Arc::clone(&redactor),
+            left_out,
             announced: None,
         };
         let files = match archives {
@@ -383,6 +389,7 @@ impl Pipeline {
             rates: self.rates.clone(),
             announced: self.announced.as_ref().map(|following| Arc::clone(&following.board)),
             redactor: Arc::clone(&self.redactor),
+            left_out: Arc::clone(&self.left_out),
         }
     }
 
@@ -511,6 +518,7 @@ impl Pipeline {
         }
         report.sources = self.control.sums();
         report.redactions = drain::redactions(&self.redactor);
+        report.left_out = report::left_out(&self.left_out);
         report.gaps = self.drainer().gaps();
         report.unreadable = self.unreadable;
         if let (Some(files), Some(which)) = (&self.files, self.once) {

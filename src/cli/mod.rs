@@ -180,6 +180,7 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         archives: None,
         sinks: config.sinks.clone(),
         redactor: Arc::clone(&config.redactor),
+        left_out: Arc::clone(&config.left_out),
         manifests: true,
         announced: None,
     }

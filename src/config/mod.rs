@@ -21,10 +21,12 @@ mod interpolate;
 mod keys;
 mod later;
 mod layers;
+mod matches;
 mod mistake;
 mod node;
 pub mod quantity;
 mod record;
+mod rules;
 mod sections;
 mod show;
 mod sinks;
@@ -46,6 +48,7 @@ use std::sync::Arc;
 
 use crate::azure::whereabouts;
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::{Counts, Rules};
 use crate::record::Rule;
 use crate::{buffer, sink, source};
 
@@ -143,6 +146,10 @@ pub struct Config {
     pub sinks: Vec<sink::Options>,
     /// What becomes of secrets; that of every source.
     pub redactor: Arc<Redactor>,
+    /// What is left out of every source, besides the rate limits in their options.
+    pub rules: Arc<Rules>,
+    /// How much each of these rules and rate limits has left out.
+    pub left_out: Counts,
     pub teardown: Teardown,
     /// `None`: switched off.
     pub http_listen: Option<SocketAddr>,
@@ -280,10 +287,13 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
     let routes: Arc<[Option<Rule>]> = sinks.iter().map(|sink| sink.when.clone()).collect();
     let redactor = Arc::new(root.table("record", record::redactor));
     let mut names = sources::Names::default();
-    let common = sources::Common { routes: &routes, redactor: &redactor };
+    let rules = Arc::new(root.table("record", |record| rules::rules(&record, &own)));
+    let common = sources::Common { routes: &routes, redactor: &redactor, rules: &rules };
     let (files, docker) = root.table("sources", |table| {
         (sources::files(&table, &mut names, common), sources::docker(&table, &mut names, common))
     });
+    let filters = files.iter().map(|source| &source.ingest.filter);
+    let left_out = rules::counts(&rules, filters.chain(docker.iter().map(|source| &source.ingest.filter)));
     sources::check_docker_host(&docker, request.variables, report);
     sinks::check_loops(&root, &sinks, &files);
     check_purpose(tree, request.purpose, report);
@@ -295,6 +305,8 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
         docker,
         sinks,
         redactor,
+        rules,
+        left_out,
         teardown: root.table("teardown", teardown::teardown),
         http_listen: root.table("http", sections::http_listen),
         log: root.table("log", sections::log),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::redact::Redactor;
+use super::rules::Filter;
 use crate::record::Rule;
 
 pub use super::parse::regex::Pattern;
@@ -60,4 +61,6 @@ pub struct Options {
     pub routes: Arc<[Option<Rule>]>,
     /// What becomes of secrets; one for all sources.
     pub redactor: Arc<Redactor>,
+    /// What is left out.
+    pub filter: Filter,
 }

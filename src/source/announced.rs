@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::RunColumns;
 use crate::buffer::{Appender, LiveOrigin, OriginInfo, Section};
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::Filter;
 use crate::ingest::{self, Ansi, Flush, Ingest, Multiline, Parser, Zone};
 use crate::record::{Constants, Counters, OriginId, Rule, time};
 
@@ -174,7 +175,7 @@ impl Chronicle {
     }
 
     fn ingest(&self, info: Arc<OriginInfo>, constants: Constants, counters: Counters) -> Ingest {
-        // The lines are our own; a description in them is not.
+        // The lines are our own, which no rule leaves out; a description in them is not.
         let options = ingest::Options {
             parser: Parser::Json,
             ansi: Ansi::Keep,
@@ -183,6 +184,7 @@ impl Chronicle {
             max_line: ingest::MAX_LINE_BYTES,
             routes: Arc::clone(&self.routes),
             redactor: Arc::clone(&self.redactor),
+            filter: Filter::default(),
         };
         // Every byte of the stream was recorded, so its length says where it goes on.
         let position = counters.bytes;

@@ -19,6 +19,7 @@ fn track(position: Position, since: Option<Nanos>, max_line: usize) -> Track {
         max_line,
         routes: Arc::new([None]),
         redactor: Arc::default(),
+        filter: crate::ingest::rules::Filter::default(),
     };
     let begin = begin(position);
     let ingest = Ingest::new(
