@@ -142,13 +142,14 @@ impl Ingest {
 
     /// The same before the byte `at` of the stream, once it is due.
     pub(super) fn tell_when_due(&mut self, at: u64, now: Nanos) {
-        let since = *self.gate.untold_since.get_or_insert(now);
-        if now.abs_diff(since) >= TELL_EVERY {
+        // What a process before this one left untold is told at once.
+        let is_due = self.gate.untold_since.is_none_or(|since| now.abs_diff(since) >= TELL_EVERY);
+        if is_due {
             self.tell_left_out_at(at, now);
         }
     }
 
-    pub(super) fn tell_left_out_at(&mut self, at: u64, now: Nanos) {
+    fn tell_left_out_at(&mut self, at: u64, now: Nanos) {
         self.gate.untold_since = None;
         let lines = std::mem::take(&mut self.counters.untold_lines);
         if lines == 0 {

@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_the_same_on_every_machine_and_in_every_version() {
         let kept: Vec<u32> = (0..40).filter(|n| Share::new(0.2).keeps(format!("trace-{n}").as_bytes())).collect();
-        assert_eq!(kept, Vec::<u32>::new());
+        assert_eq!(kept, [0, 1, 3, 6, 9, 11, 24, 28, 34]);
     }
 
     #[test]

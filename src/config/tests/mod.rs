@@ -5,6 +5,7 @@ mod example;
 mod layered;
 mod options;
 mod wrong;
+mod wrong_rules;
 mod wrong_sinks;
 
 use super::*;
