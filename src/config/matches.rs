@@ -22,6 +22,15 @@ struct Column<'a> {
     origin: Origin,
     globs: Vec<Given<'a>>,
     regexes: Vec<Given<'a>>,
+    /// A mistake about it has been noted that leaves it without a pattern.
+    is_noted: bool,
+}
+
+impl Column<'_> {
+    fn new(name: &str, node: &Node) -> Self {
+        let (globs, regexes) = (Vec::new(), Vec::new());
+        Column { name: name.to_owned(), origin: node.origin.clone(), globs, regexes, is_noted: false }
+    }
 }
 
 /// Reads `when`; `None` where every record matches. `own`: columns that the configuration defines.
@@ -36,13 +45,13 @@ pub fn rule(table: &Table<'_>, key: &str, own: &[String]) -> Option<Rule> {
             columns(table, &table.path(key), name, child, &mut read);
         }
     }
-    for Column { name, origin, globs, regexes } in read {
+    for Column { name, origin, globs, regexes, is_noted } in read {
         let path = join(&table.path(key), &name);
         if let Some((what, near)) = column::wrong_in_rule(&name, own) {
             let expected = "a column of the record, such as Level, LoggerName, Source, TaskID or Fields.status";
             table.report().add_near(&origin, &path, what, near, expected);
         }
-        if globs.is_empty() && regexes.is_empty() {
+        if globs.is_empty() && regexes.is_empty() && !is_noted {
             // Where an item of the list was wrong this is a second mistake about the same line; it is true as well.
             table.report().add(&origin, &path, "has no glob, so no record would match", EXPECTED);
         }
@@ -58,10 +67,10 @@ pub fn rule(table: &Table<'_>, key: &str, own: &[String]) -> Option<Rule> {
 /// Sorts what stands behind a name into globs and regular expressions. `Fields.a = "x"` is a table within a table for TOML.
 fn columns<'a>(table: &Table<'a>, path: &str, name: &str, node: &Node, read: &mut Vec<Column<'a>>) {
     let here = join(path, name);
-    let mut column = Column { name: name.to_owned(), origin: node.origin.clone(), globs: vec![], regexes: vec![] };
+    let mut column = Column::new(name, node);
     match &node.value {
         Value::Refused => return,
-        Value::Table(members) if is_object(name) && !is_regex(name, node) => {
+        Value::Table(members) if is_object(name) && !is_regex(name, node) && !members.is_empty() => {
             for (member, child) in members {
                 columns(table, path, &format!("{name}.{member}"), child, read);
             }
@@ -108,11 +117,13 @@ fn regexes<'a>(table: &Table<'a>, path: &str, node: &Node, column: &mut Column<'
         if key == REGEX {
             column.regexes.extend(table.texts_of(child, &join(path, key), expected));
         } else {
+            column.is_noted = true;
             let near = nearest(key, [REGEX].into_iter()).map(str::to_owned);
             table.report().add_near(&child.origin, &join(path, key), "is no key of this table", near, expected);
         }
     }
     if node.table().is_empty() {
+        column.is_noted = true;
         table.report().add(&node.origin, path, "is an empty table", expected);
     }
 }

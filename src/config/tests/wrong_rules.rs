@@ -98,6 +98,54 @@ wen = "x"
 "#,
         &[],
         r#"
+f.toml:4: record.drop[0].when: is missing
+    expected: what is dropped, such as { LoggerName = "urllib3*", Level = "DEBUG" }
+
+f.toml:6: record.drop[1].when: is empty, so every record would be dropped
+    expected: what is dropped, such as { LoggerName = "urllib3*", Level = "DEBUG" }
+
+f.toml:8: record.drop[2].name: "a b" is no name
+    expected: 1 to 64 letters, digits, _ or -
+
+f.toml:9: record.drop[2].when.Levl: is no column
+    did you mean: Level
+    expected: a column of the record, such as Level, LoggerName, Source, TaskID or Fields.status
+
+f.toml:9: record.drop[2].when.Message: has no glob, so no record would match
+    expected: a glob or a list of globs in quotes, such as "urllib3*" or ["INFO", "ERROR"], or { regex = "timeout after \\d+" }
+
+f.toml:12: record.drop[3].when.Level[1]: "WARN" never matches: it is not how records spell their level
+    did you mean: "WARNING"
+    expected: TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL (what a log calls otherwise is mapped to these), or a glob in capitals
+
+f.toml:12: record.drop[3].when.Exception: is an object: a member of it can be asked for
+    did you mean: Exception.Type
+    expected: a column of the record, such as Level, LoggerName, Source, TaskID or Fields.status
+
+f.toml:12: record.drop[3].when.Fields: is an object: a member of it can be asked for
+    expected: a column of the record, such as Level, LoggerName, Source, TaskID or Fields.status
+
+f.toml:12: record.drop[3].when.Parts: is not known before a long message is split
+    expected: a column of the record, such as Level, LoggerName, Source, TaskID or Fields.status
+
+f.toml:14: record.drop[4].name: "x" is the name of another rule too
+    expected: a name of its own
+
+f.toml:15: record.drop[4].when.Message.regexp: is no key of this table
+    did you mean: regex
+    expected: { regex = "timeout after \\d+" }
+
+f.toml:15: record.drop[4].when.LoggerName.regex: "a(" is no regular expression: unclosed group
+    expected: a regular expression over bytes
+
+f.toml:15: record.drop[4].when."Fields.x": is an empty table
+    expected: { regex = "timeout after \\d+" }
+
+f.toml:16: record.drop[4].wen: is no key of this table
+    did you mean: when
+    expected: one of name, when
+
+14 mistakes in f.toml
 "#,
     );
 }
@@ -125,6 +173,44 @@ when = { Message = { regex = "(" } }
 "#,
         &[],
         r#"
+f.toml:4: sources.file[0].rate_limit.per_second: -1 is too small
+    expected: a whole number from 0 to 1000000000
+
+f.toml:4: sources.file[0].rate_limit.burst: 0 is too small
+    expected: a whole number from 1 to 1000000000
+
+f.toml:4: sources.file[0].rate_limit.then_keep_one_in: 1.5 is not a whole number
+    expected: a whole number from 0 to 1000000000
+
+f.toml:4: sources.file[0].rate_limit.keep: is no key of this table
+    expected: one of per_second, burst, then_keep_one_in (keep is a key of [[record.sample]])
+
+f.toml:5: record.sample[0].keep: is missing
+    expected: a number from 0.0 (none) to 1.0 (all), such as 0.1
+
+f.toml:8: record.sample[1].keep: 1.5 is too large
+    expected: a number from 0.0 (none) to 1.0 (all), such as 0.1
+
+f.toml:9: record.sample[1].by[0]: "TraceId" is no column
+    did you mean: "TraceID"
+    expected: columns in quotes, such as ["TraceID", "TaskID"]; [] samples each record by itself
+
+f.toml:11: record.sample[2].keep: "many" is not a number
+    expected: a number from 0.0 (none) to 1.0 (all), such as 0.1
+
+f.toml:12: record.sample[2].when: names only levels that are never sampled, so it is without effect
+    expected: levels below ERROR
+
+f.toml:14: record.sample[3].keep: -0.1 is too small
+    expected: a number from 0.0 (none) to 1.0 (all), such as 0.1
+
+f.toml:15: record.sample[3].when: is text
+    expected: a table: when = { … }
+
+f.toml:17: sinks.console.when.Message.regex: "(" is no regular expression: unclosed group
+    expected: a regular expression over bytes
+
+12 mistakes in f.toml
 "#,
     );
 }

@@ -218,6 +218,7 @@ impl Engine {
         }
         let Some(tail) = self.roster.get_mut(id) else { return Ok(false) };
         if tail.at_end() {
+            tail.note_pace();
             return Ok(false);
         }
         if !self.desk.appender.files_may_read() {

@@ -7,8 +7,8 @@ use crate::record::time;
 use crate::source::file::desk::Desk;
 
 impl Tail {
-    /// After a read: whether more is there.
-    pub(super) fn note_pace(&mut self) {
+    /// After a look or a read: whether all that is there was read.
+    pub fn note_pace(&mut self) {
         let is_at_end = self.at_end();
         if let Some(stream) = self.stream.as_mut().filter(|_| is_at_end) {
             stream.ingest.at_end(time::now());
