@@ -27,6 +27,7 @@ use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section
 use crate::delivery::{Delivery, DeliveryError, Handle};
 use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::Counts;
 use crate::lifecycle::{Report, StateDir, StateError, identity};
 use crate::manifest;
 use crate::record::OriginId;
@@ -77,6 +78,8 @@ pub struct Setup {
     pub redactor: Arc<Redactor>,
     /// What is counted out of the lines of all sources.
     pub metrics: Arc<Metrics>,
+    /// How much each rule and rate limit of these sources has left out.
+    pub left_out: Counts,
     /// Whether manifests are written: a state folder that goes with the process proves nothing.
     pub manifests: bool,
     /// What Azure announces is followed like this; `None`: nobody is asked.
@@ -136,6 +139,7 @@ pub struct Pipeline {
     announced: Option<Following>,
     redactor: Arc<Redactor>,
     metrics: Arc<Metrics>,
+    left_out: Counts,
 }
 
 /// What Azure announces is followed for as long as this value lives.
@@ -182,6 +186,7 @@ impl Pipeline {
             sinks,
             redactor,
             metrics,
+            left_out,
             manifests,
             announced,
         } = setup;
@@ -262,6 +267,7 @@ impl Pipeline {
             lags,
             redactor: Arc::clone(&redactor),
             metrics: Arc::clone(&metrics),
+            left_out,
             announced: None,
         };
         let files = match archives {
@@ -400,6 +406,7 @@ impl Pipeline {
             announced: self.announced.as_ref().map(|following| Arc::clone(&following.board)),
             redactor: Arc::clone(&self.redactor),
             metrics: Arc::clone(&self.metrics),
+            left_out: Arc::clone(&self.left_out),
         }
     }
 
@@ -528,6 +535,7 @@ impl Pipeline {
         }
         report.sources = self.control.sums();
         report.redactions = drain::redactions(&self.redactor);
+        report.left_out = report::left_out(&self.left_out);
         report.gaps = self.drainer().gaps();
         report.unreadable = self.unreadable;
         if let (Some(files), Some(which)) = (&self.files, self.once) {

@@ -181,6 +181,7 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         sinks: config.sinks.clone(),
         redactor: Arc::clone(&config.redactor),
         metrics: Arc::clone(&config.metrics),
+        left_out: Arc::clone(&config.left_out),
         manifests: true,
         announced: None,
     }

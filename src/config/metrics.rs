@@ -1,9 +1,9 @@
 //! `[[record.metric]]`: metrics out of records, under names that Prometheus takes and that nothing else has.
 
 use super::column;
+use super::matches;
 use super::node::quoted;
 use super::table::{Given, Table};
-use crate::ingest::lookup;
 use crate::ingest::metric::{Definition, Family, Kind, Metrics, OVERFLOW, Op};
 use crate::record::histogram::SECONDS;
 
@@ -58,7 +58,7 @@ fn definition(entry: &Table<'_>, own: &[String], known: &mut Vec<Known>, index: 
     }
     let kind = kind(entry);
     let op = op(entry, kind.as_ref());
-    let when = column::rule(entry, "when", own);
+    let when = matches::rule(entry, "when", own);
     let needs_value = matches!(kind, Some(Kind::Histogram(_))) || op == Some(Op::Set);
     if needs_value && value.is_none() {
         entry.mistake("value", "is missing", VALUE);
@@ -115,15 +115,9 @@ fn labels(entry: &Table<'_>, own: &[String]) -> Vec<(String, String)> {
 
 /// Says what is wrong with the name of a value in a record.
 fn check_value(given: &Given<'_>, own: &[String], expected: &str) {
-    let name = given.text.as_str();
-    let is_member = name.strip_prefix(lookup::FIELDS).is_some_and(|path| !path.is_empty());
-    if is_member || lookup::EXCEPTION_MEMBERS.contains(&name) {
-        return;
-    }
-    if name.is_empty() {
-        return given.mistake_unseen("is empty", None, expected);
-    }
-    if let Some((what, near)) = column::wrong_rule_column(name, own) {
+    if given.text.is_empty() {
+        given.mistake_unseen("is empty", None, expected);
+    } else if let Some((what, near)) = column::wrong_in_rule(&given.text, own) {
         given.mistake(&what, near.map(|near| quoted(&near)), expected);
     }
 }

@@ -51,6 +51,7 @@ fn options() -> Options {
         routes: Arc::from([None]),
         redactor: Arc::default(),
         metrics: Arc::default(),
+        filter: rules::Filter::default(),
     }
 }
 

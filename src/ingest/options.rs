@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::metric::Metrics;
 use super::redact::Redactor;
+use super::rules::Filter;
 use crate::record::Rule;
 
 pub use super::parse::regex::Pattern;
@@ -63,4 +64,6 @@ pub struct Options {
     pub redactor: Arc<Redactor>,
     /// What is counted out of records; one for all sources.
     pub metrics: Arc<Metrics>,
+    /// What is left out.
+    pub filter: Filter,
 }

@@ -23,6 +23,7 @@ fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
         routes: routes.into(),
         redactor: Arc::default(),
         metrics: Arc::default(),
+        filter: rules::Filter::default(),
     })
 }
 

@@ -15,6 +15,7 @@ use super::lag::routed;
 use crate::buffer::Sums;
 use crate::delivery::Handle;
 use crate::ingest::metric::{self, Figure, OVERFLOW, Shown};
+use crate::ingest::rules;
 use crate::manifest;
 use crate::record::histogram::SECONDS;
 use crate::record::{Counters, time};
@@ -30,6 +31,7 @@ impl Drainer {
         page.family("logferry_build_info", Kind::Gauge, "Which logferry this is.").sample(labels, 1);
         let sums = self.sums.get();
         read(page, &sums);
+        self.records(page, &sums);
         let mut ages = Vec::new();
         for sink in &self.sinks {
             ages.push(self.lag_time(sink).await);
@@ -38,6 +40,27 @@ impl Drainer {
         self.sinks(page, &sums, &ages).await;
         self.others(page);
         own(page, &self.metrics.shown());
+    }
+
+    /// Records, and what each rule left out of them.
+    fn records(&self, page: &mut Exposition, sums: &Sums) {
+        let left_out = |is_meant: fn(rules::Kind) -> bool| {
+            let counts = self.left_out.iter().filter(|count| is_meant(count.kind));
+            counts.map(|count| count.records()).sum::<u64>()
+        };
+        let help = "Records by what became of them; one may have many lines, and a long one has parts.";
+        let mut family = page.family("logferry_records_total", Kind::Counter, help);
+        family.sample(&[("outcome", "recorded")], of_sources(sums).map(|(_, sum)| sum.records).sum::<u64>());
+        family.sample(&[("outcome", "filtered")], left_out(|kind| kind == rules::Kind::Drop));
+        family.sample(&[("outcome", "sampled")], left_out(|kind| kind != rules::Kind::Drop));
+        if self.left_out.is_empty() {
+            return;
+        }
+        let help = "Lines that each rule, and the rate limit of each source, left out.";
+        let mut family = page.family("logferry_left_out_lines_total", Kind::Counter, help);
+        for count in self.left_out.iter() {
+            family.sample(&[("kind", count.kind.word()), ("name", &count.name)], count.lines());
+        }
     }
 
     /// `ages`: for how long the buffer has held what each sink lacks.
@@ -173,10 +196,14 @@ impl Drainer {
     }
 }
 
-/// What sources read and what was made of it; manifests are made by logferry itself and are no part of it.
+/// The sums of what was read: manifests are made by logferry itself.
+fn of_sources(sums: &Sums) -> impl Iterator<Item = (&String, &Counters)> {
+    sums.iter().filter(|(name, _)| *name != manifest::SOURCE)
+}
+
+/// What sources read, and what became of its lines.
 fn read(page: &mut Exposition, sums: &Sums) {
-    let sources = || sums.iter().filter(|(name, _)| *name != manifest::SOURCE);
-    let total = |figure: fn(&Counters) -> u64| sources().map(|(_, sum)| figure(sum)).sum::<u64>();
+    let total = |figure: fn(&Counters) -> u64| of_sources(sums).map(|(_, sum)| figure(sum)).sum::<u64>();
     let mut counter = |name: &str, help: &str, value: u64| page.family(name, Kind::Counter, help).sample(&[], value);
     let lines = total(|sum| sum.lines);
     counter("logferry_read_lines_total", "Lines that were read; a piece of a line over max_line is one.", lines);
@@ -191,9 +218,6 @@ fn read(page: &mut Exposition, sums: &Sums) {
     for (outcome, lines) in outcomes {
         family.sample(&[("outcome", outcome)], lines);
     }
-    let help = "Records by what became of them; one may have many lines, and a long one has parts.";
-    let mut family = page.family("logferry_records_total", Kind::Counter, help);
-    family.sample(&[("outcome", "recorded")], total(|sum| sum.records));
     let by_source: [(&str, &str, fn(&Counters) -> u64); 4] = [
         ("logferry_source_lines_total", "Lines that were read of a source.", |sum| sum.lines),
         ("logferry_source_bytes_total", "Bytes of these lines.", |sum| sum.bytes),
@@ -202,7 +226,7 @@ fn read(page: &mut Exposition, sums: &Sums) {
     ];
     for (name, help, figure) in by_source {
         let mut family = page.family(name, Kind::Counter, help);
-        for (source, sum) in sources() {
+        for (source, sum) in of_sources(sums) {
             family.sample(&[("source", source)], figure(sum));
         }
     }

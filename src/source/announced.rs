@@ -14,6 +14,7 @@ use super::RunColumns;
 use crate::buffer::{Appender, LiveOrigin, OriginInfo, Section};
 use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::Filter;
 use crate::ingest::{self, Ansi, Flush, Ingest, Multiline, Parser, Zone};
 use crate::record::{Constants, Counters, OriginId, Rule, time};
 
@@ -177,7 +178,7 @@ impl Chronicle {
     }
 
     fn ingest(&self, info: Arc<OriginInfo>, constants: Constants, counters: Counters) -> Ingest {
-        // The lines are our own; a description in them is not.
+        // The lines are our own, which no rule leaves out; a description in them is not.
         let options = ingest::Options {
             parser: Parser::Json,
             ansi: Ansi::Keep,
@@ -187,6 +188,7 @@ impl Chronicle {
             routes: Arc::clone(&self.routes),
             redactor: Arc::clone(&self.redactor),
             metrics: Arc::clone(&self.metrics),
+            filter: Filter::default(),
         };
         // Every byte of the stream was recorded, so its length says where it goes on.
         let position = counters.bytes;

@@ -217,6 +217,7 @@ mod tests {
             routes: Arc::new([None]),
             redactor: Arc::default(),
             metrics: Arc::default(),
+            filter: ingest::rules::Filter::default(),
         })
     }
 

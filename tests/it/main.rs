@@ -19,6 +19,7 @@ mod http;
 mod http_sinks;
 mod imds;
 mod layers;
+mod left_out;
 mod manifest;
 mod metrics;
 mod prometheus;

@@ -87,8 +87,7 @@ f.toml:14: record.metric[2].labels.task-type: "level" is no column
 f.toml:14: record.metric[2].labels.overflow: the label "overflow" is kept for logferry
     expected: another name
 
-f.toml:14: record.metric[2].labels.overflow: "Fields." is no column
-    did you mean: "Fields"
+f.toml:14: record.metric[2].labels.overflow: "Fields." is an object: a member of it can be asked for
     expected: a column or a member of Fields, such as "Level" or "Fields.task_type"
 
 f.toml:14: record.metric[2].labels.ok: is empty

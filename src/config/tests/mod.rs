@@ -6,6 +6,7 @@ mod layered;
 mod metrics;
 mod options;
 mod wrong;
+mod wrong_rules;
 mod wrong_sinks;
 
 use super::*;

@@ -11,8 +11,11 @@ fn metrics(kind: Kind, op: Op, value: Option<&str>, labels: &[&str]) -> Metrics 
 }
 
 fn count(metrics: &Metrics, record: Record<'_>) {
-    let find = |name: &str| record.iter().find(|(column, _)| *column == name).map(|(_, value)| value.as_bytes());
-    metrics.count(|rule| rule.matches(find), |name| find(name).map(Cow::Borrowed), &mut Vec::new());
+    let find = |name: &str| {
+        let found = record.iter().find(|(column, _)| *column == name);
+        found.map(|(_, value)| Cow::Borrowed(value.as_bytes()))
+    };
+    metrics.count(|rule| rule.matches(find), find, &mut Vec::new());
 }
 
 fn series(metrics: &Metrics) -> Vec<(String, f64)> {

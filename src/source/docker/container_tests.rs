@@ -22,6 +22,7 @@ fn options() -> Options {
             routes: Arc::new([None]),
             redactor: Arc::default(),
             metrics: Arc::default(),
+            filter: ingest::rules::Filter::default(),
         },
     }
 }

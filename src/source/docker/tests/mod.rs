@@ -126,6 +126,7 @@ impl Engine {
                 routes: Arc::new([None]),
                 redactor: Arc::default(),
                 metrics: Arc::default(),
+                filter: ingest::rules::Filter::default(),
             },
         }
     }

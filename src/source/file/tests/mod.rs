@@ -61,6 +61,7 @@ fn options(name: &str, include: &[String]) -> Options {
             routes: Arc::from([None]),
             redactor: Arc::default(),
             metrics: Arc::default(),
+            filter: ingest::rules::Filter::default(),
         },
     }
 }
