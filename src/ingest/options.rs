@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::metric::Metrics;
 use super::redact::Redactor;
+use super::rules::Filter;
 use crate::record::Rule;
 
 pub use super::parse::regex::Pattern;
@@ -60,4 +62,8 @@ pub struct Options {
     pub routes: Arc<[Option<Rule>]>,
     /// What becomes of secrets; one for all sources.
     pub redactor: Arc<Redactor>,
+    /// What is counted out of records; one for all sources.
+    pub metrics: Arc<Metrics>,
+    /// What is left out.
+    pub filter: Filter,
 }

@@ -21,7 +21,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["record", "ingest", "source", "buffer", "sink", "http", "azure"]),
     (
         "pipeline",
-        &["record", "ingest", "source", "buffer", "delivery", "manifest", "sink", "lifecycle", "http", "azure"],
+        &[
+            "record",
+            "ingest",
+            "source",
+            "buffer",
+            "delivery",
+            "manifest",
+            "sink",
+            "lifecycle",
+            "http",
+            "azure",
+            "telemetry",
+        ],
     ),
     (
         "cli",

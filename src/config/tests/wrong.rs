@@ -234,8 +234,8 @@ include = ["/l/*.log"]
 multiline = { start = "^x" }
 [record]
 columns = { TraceID = "t" }
-[[record.drop]]
-when = { Level = "DEBUG" }
+[[record.metric]]
+name = "lines"
 [sinks.console]
 "#,
         &[],
@@ -246,7 +246,7 @@ f.toml:6: sources.file[0].multiline: a table here is not available yet
 f.toml:8: record.columns: is not available yet
     expected: nothing: leave it out
 
-f.toml:9: record.drop: is not available yet
+f.toml:9: record.metric: is not available yet
     expected: nothing: leave it out
 
 3 mistakes in f.toml
