@@ -79,7 +79,7 @@ fn can_be_read(sink: &Options) -> bool {
     match &sink.kind {
         Kind::Elasticsearch(_) => true,
         Kind::AzureMonitor(options) => options.workspace_id.is_some(),
-        Kind::File(_) | Kind::Console(_) => false,
+        Kind::File(_) | Kind::Console(_) | Kind::Tally(_) => false,
     }
 }
 

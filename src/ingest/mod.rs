@@ -14,6 +14,7 @@ pub mod options;
 pub mod parse;
 mod put;
 pub mod redact;
+mod seen;
 mod take;
 
 #[cfg(test)]
@@ -30,7 +31,9 @@ use crate::record::{Constants, Counters, GapKind, Nanos};
 use framing::Framer;
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
 pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
+pub use parse::format::Format;
 use redact::Redaction;
+pub use seen::{Outcome, Seen};
 
 /// When the bytes of a window came about.
 pub trait Times {
@@ -77,6 +80,8 @@ pub struct Ingest {
     section_gaps: u64,
     /// Bytes were passed over since.
     passed_over: bool,
+    /// Of the last group.
+    seen: Seen,
 }
 
 impl Ingest {
@@ -104,6 +109,7 @@ impl Ingest {
             counters,
             records: Records::default(),
             last_bytes: 0,
+            seen: Seen::default(),
         }
     }
 
@@ -117,6 +123,11 @@ impl Ingest {
     /// Stream offset after what has been consumed.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Columns that are the same for every record of the origin, in order.
+    pub fn constants(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.constants.iter()
     }
 
     /// Totals of the origin so far.
@@ -157,11 +168,30 @@ impl Ingest {
         self.passed_over = true;
     }
 
+    /// What the last group that was taken was taken for, and what became of it.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
     /// Takes complete groups of lines from the front of `window`, which begins at [`Ingest::position`].
     pub fn feed(&mut self, window: &[u8], times: &dyn Times, flush: Flush) -> Fed {
+        self.feed_groups(window, times, flush, usize::MAX)
+    }
+
+    /// Takes one group from the front of `window`, so that what became of it can be looked at; nothing is consumed where
+    /// none is complete.
+    pub fn feed_one(&mut self, window: &[u8], times: &dyn Times, flush: Flush) -> Fed {
+        self.feed_groups(window, times, flush, 1)
+    }
+
+    fn feed_groups(&mut self, window: &[u8], times: &dyn Times, flush: Flush, most: usize) -> Fed {
         let mut consumed = 0;
         let mut section_full = false;
-        while let Some(group) = self.framer.next(window, consumed, flush) {
+        let mut taken = 0;
+        while taken < most
+            && let Some(group) = self.framer.next(window, consumed, flush)
+        {
+            taken += 1;
             self.take(window, &group, times.at(group.start));
             consumed = group.end;
             if self.records.bytes.len() >= SECTION_TARGET_BYTES {
