@@ -73,7 +73,6 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     setup.archives = Some(if paths.is_empty() { Which::Unread } else { Which::All });
     setup.state_dir = temporary.path();
     setup.buffer.max_bytes = setup.buffer.max_bytes.min(BUFFER_MAX_BYTES);
-    setup.buffer.when_full = crate::buffer_when_full_blocks();
     // Waiting for room, not leaving out: the figures are to be whole.
     setup.buffer.when_full = Default::default();
     setup.manifests = false;
@@ -109,10 +108,12 @@ fn count_instead(setup: &mut Setup, config: &Config) -> Result<Counted, Usage> {
         counted.sinks.push(CountedSink { name: Arc::clone(&options.name), kind: word(&options.kind), counts });
     }
     let of_all = config.sinks.iter().position(|sink| sink.when.is_none());
-    match of_all.and_then(|at| Some((sinks.get_mut(at)?, counted.sinks.get(at)?))) {
-        Some((options, sink)) => {
-            counted.everything = sink.counts.clone();
-            options.kind = Kind::Tally(tally::Options { counts: sink.counts.clone(), by_logger: true });
+    match of_all {
+        Some(at) => {
+            if let (Some(options), Some(sink)) = (sinks.get_mut(at), counted.sinks.get(at)) {
+                counted.everything = sink.counts.clone();
+                options.kind = Kind::Tally(tally::Options { counts: sink.counts.clone(), by_logger: true });
+            }
         }
         None if sinks.len() < SINKS_MAX => {
             sinks.push(stand_in(EVERYTHING.into(), None, counted.everything.clone(), true));
@@ -120,7 +121,7 @@ fn count_instead(setup: &mut Setup, config: &Config) -> Result<Counted, Usage> {
         None => {
             let most = SINKS_MAX - 1;
             return Err(Usage(format!(
-                "a dry run can count {most} sinks with `when`: take one out of the configuration"
+                "a dry run counts at most {most} sinks with `when`: take one out of the configuration"
             )));
         }
     }

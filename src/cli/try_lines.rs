@@ -307,12 +307,16 @@ mod tests {
 
     #[test]
     fn a_sum_counts_lines_by_what_they_were_taken_for() {
-        let seen = Seen::of(&[Format::Cri, Format::Plain]);
+        let seen = Seen::of(&[Format::Cri, Format::Plain], Outcome::Recorded);
         let with = |lines, seen, redacted| Tried { lines, seen, redacted, records: Vec::new() };
         let mut sum = Sum::default();
-        sum.add(&with((1, 3), Seen::of(&[Format::PythonDashed, Format::Traceback]), vec![("jwt".to_owned(), 2)]));
+        sum.add(&with(
+            (1, 3),
+            Seen::of(&[Format::PythonDashed, Format::Traceback], Outcome::Recorded),
+            vec![("jwt".to_owned(), 2)],
+        ));
         sum.add(&with((4, 4), seen, vec![("jwt".to_owned(), 1)]));
-        sum.add(&with((5, 5), Seen { outcome: Outcome::Dropped { rule: 0 }, ..Seen::of(&[Format::Json]) }, Vec::new()));
+        sum.add(&with((5, 5), Seen::of(&[Format::Json], Outcome::Dropped { rule: 0 }), Vec::new()));
         assert_eq!(
             sum.text(),
             "5 lines, 0 records\nlines by format: cri + plain 1, json 1, python + traceback 3\n\

@@ -36,8 +36,8 @@ impl Seen {
 
     /// With these.
     #[cfg(test)]
-    pub(crate) fn of(formats: &[Format]) -> Self {
-        let mut seen = Seen::default();
+    pub(crate) fn of(formats: &[Format], outcome: Outcome) -> Self {
+        let mut seen = Seen { outcome, ..Seen::default() };
         formats.iter().for_each(|format| seen.note(*format));
         seen
     }

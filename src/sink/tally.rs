@@ -105,9 +105,10 @@ impl Tally {
             self.key.push(PART);
             self.key.extend(name.iter().flat_map(|name| name.bytes()).filter(|byte| *byte != PART));
         }
+        let has_room = self.groups.len() < GROUPS_MAX;
         match self.groups.get_mut(&self.key) {
             Some(group) => group.add(count),
-            None if self.groups.len() < GROUPS_MAX => _ = self.groups.insert(self.key.clone(), count),
+            None if has_room => _ = self.groups.insert(self.key.clone(), count),
             None => self.other.add(count),
         }
     }

@@ -100,8 +100,8 @@ fn goes_to(route: RouteBits, sinks: &[Arc<str>]) -> String {
     if sinks.is_empty() {
         return "no sink is configured".to_owned();
     }
-    let takes = |(bit, name): (usize, &Arc<str>)| (route >> bit & 1 == 1).then_some(&**name);
-    let names: Vec<&str> = sinks.iter().enumerate().filter_map(takes).collect();
+    let takes = |bit: usize| route >> bit & 1 == 1;
+    let names: Vec<&str> = sinks.iter().enumerate().filter(|(bit, _)| takes(*bit)).map(|(_, name)| &**name).collect();
     match names.is_empty() {
         true => "no sink: the `when` of none matches".to_owned(),
         false => names.join(", "),
@@ -184,7 +184,7 @@ mod tests {
         let records = vec![TriedRecord { document: document.as_bytes().to_vec(), route }];
         Tried {
             lines: (3, 4),
-            seen: Seen::of(&[Format::PythonDashed, Format::Traceback]),
+            seen: Seen::of(&[Format::PythonDashed, Format::Traceback], Outcome::Recorded),
             redacted: Vec::new(),
             records,
         }
@@ -217,13 +217,7 @@ mod tests {
         };
         check(&group("{}", 0), "goes to      no sink: the `when` of none matches\n");
         check(&group("{}", 3), "goes to      elasticsearch, archive\n");
-        let dropped = Tried { records: Vec::new(), ..group("{}", 0) };
-        let with = |outcome| Tried {
-            seen: Seen { outcome, ..dropped.seen },
-            records: Vec::new(),
-            redacted: Vec::new(),
-            ..dropped
-        };
+        let with = |outcome| Tried { seen: Seen::of(&[Format::Json], outcome), records: Vec::new(), ..group("{}", 0) };
         check(&with(Outcome::Dropped { rule: 1 }), "no record    dropped by record.drop[1]\n");
         check(&with(Outcome::Sampled { rule: 0 }), "no record    left out by record.sample[0]\n");
         check(&with(Outcome::Limited), "no record    left out by the rate limit of the source\n");
