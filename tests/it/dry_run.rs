@@ -55,9 +55,9 @@ fn the_report_counts_by_source_logger_and_level_and_what_each_sink_would_get() {
             .unwrap_or_else(|| panic!("{start}: {}", ended.stdout));
         line.split_whitespace().map(str::to_owned).collect()
     };
-    assert_eq!(words("agent  chatty")[..4], ["agent", "chatty", "DEBUG", "300"]);
-    assert_eq!(words("agent  core")[..4], ["agent", "core", "ERROR", "20"]);
-    assert_eq!(words("other  -")[..4], ["other", "-", "-", "7"]);
+    assert_eq!(words("agent   chatty")[..4], ["agent", "chatty", "DEBUG", "300"]);
+    assert_eq!(words("agent   core")[..4], ["agent", "core", "ERROR", "20"]);
+    assert_eq!(words("other   -")[..4], ["other", "-", "-", "7"]);
     assert_eq!(words("all")[..2], ["all", "327"]);
     assert_eq!(words("elasticsearch")[..3], ["elasticsearch", "327", "0"]);
     let azure = words("azure_monitor");
