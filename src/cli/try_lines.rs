@@ -136,13 +136,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
         let mut showing = tokio::task::spawn_blocking(move || showing.all(&told));
         tokio::select! {
             _ = signals.stop() => {}
-            shown = &mut showing => return Ok::<_, anyhow::Error>(shown??),
+            shown = &mut showing => return shown?,
         }
         stop.store(true, Ordering::Relaxed);
         // Whoever does not read may hold the output: a second signal ends at once.
         tokio::select! {
             _ = signals.stop() => Ok(None),
-            shown = &mut showing => Ok(shown??),
+            shown = &mut showing => shown?,
         }
     });
     // A thread may still wait for standard input.

@@ -175,12 +175,12 @@ fn check_column(name: &str, value: &Node, path: &str, known: &Known<'_>, report:
         "EventID" | "Origin" => return mistake("is another in each process", None, COLUMN),
         "Level" if member.is_none() => return check_level(value, path, report),
         "Exception" => {
-            let members = value.table().iter().map(|(name, _)| name.as_str()).chain(member);
-            for member in members.filter(|member| !EXCEPTION.contains(member)) {
+            let mut members = value.table().iter().map(|(name, _)| name.as_str()).chain(member);
+            let wrong = members.find(|member| !EXCEPTION.contains(member));
+            return wrong.is_none_or(|member| {
                 let near = nearest(member, EXCEPTION).map(|near| format!("Exception.{near}"));
-                return mistake("is no member of Exception", near, "Type, Message or Stack");
-            }
-            return true;
+                mistake("is no member of Exception", near, "Type, Message or Stack")
+            });
         }
         _ => {}
     }

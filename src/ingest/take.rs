@@ -48,11 +48,11 @@ impl Ingest {
         if lines.count == 1 && !lines.around.is_given && self.take_wrapped(lines) {
             return;
         }
-        if self.is_json(lines.text) {
-            if let Some(parsed) = json::parse(lines.text, &lines.around.fields, &self.options.zone, &self.constants) {
-                self.seen.note(if parsed.unfit { Format::Unfit } else { Format::Json });
-                return self.take_json(&parsed, lines);
-            }
+        if self.is_json(lines.text)
+            && let Some(parsed) = json::parse(lines.text, &lines.around.fields, &self.options.zone, &self.constants)
+        {
+            self.seen.note(if parsed.unfit { Format::Unfit } else { Format::Json });
+            return self.take_json(&parsed, lines);
         }
         self.take_text(lines);
     }
