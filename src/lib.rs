@@ -29,6 +29,7 @@
 //! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
 //! - [`lifecycle`]: state folder, what this machine is, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP,
 //!   the text that Prometheus reads.
+//! - [`trial`]: lines and what becomes of them, without what keeps or sends them.
 //! - [`control`]: the socket by which `drain`, `replay`, `status` and `tap` ask the daemon.
 //! - [`verify`]: a run's manifests against what a sink holds: the proof read back.
 //! - `fuzz`: what must hold of any bytes, for the tests and the fuzz targets in `fuzz/`.
@@ -70,4 +71,5 @@ pub mod record;
 pub mod sink;
 pub mod source;
 pub mod telemetry;
+pub mod trial;
 pub mod verify;

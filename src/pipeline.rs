@@ -74,6 +74,8 @@ pub struct Setup {
     /// Which compressed files are read, once; `None`: they are left alone.
     pub archives: Option<archive::Which>,
     pub sinks: Vec<sink::Options>,
+    /// Paths that are never read, besides the state folder and what file sinks write.
+    pub unread: Vec<PathBuf>,
     /// What becomes of secrets, in the columns of the run and in the lines of all sources.
     pub redactor: Arc<Redactor>,
     /// What is counted out of the lines of all sources.
@@ -184,6 +186,7 @@ impl Pipeline {
             stdin,
             archives,
             sinks,
+            unread,
             redactor,
             metrics,
             left_out,
@@ -192,7 +195,7 @@ impl Pipeline {
         } = setup;
         let mut state = StateDir::open(&state_dir)?;
         let settled = state.settle(&identity, USER_AGENT, give_up).await?;
-        let run = run_columns_with(settled.columns, &settled.vm_name, &redactor);
+        let run = run_columns(settled.columns, &settled.vm_name, &redactor);
         let mut built = Vec::new();
         for options in &sinks {
             let sink = Sink::new(options, USER_AGENT)
@@ -241,6 +244,8 @@ impl Pipeline {
                 live: live.iter().filter(is_ours).cloned().collect(),
             })
         });
+        let mut own_paths = own_paths(&sinks, &state_dir);
+        own_paths.extend(unread);
         let inputs = Inputs::default();
         let (sums, usage) = (buffer.control.watch_sums(), buffer.control.watch_usage());
         let lags = handles.iter().cloned().enumerate();
@@ -277,7 +282,7 @@ impl Pipeline {
                 run: run.clone(),
                 appender: buffer.appender.clone(),
                 live: live.clone(),
-                own_paths: own_paths(&sinks, &state_dir),
+                own_paths: own_paths.clone(),
             }),
             None => Ok(files),
         };
@@ -286,7 +291,7 @@ impl Pipeline {
         let (records_run, appender) = (run.clone(), buffer.appender.clone());
         let records =
             source::announced::Setup { run: records_run, routes, redactor, metrics, appender, live: live.clone() };
-        pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
+        pipeline.start_sources(files, docker, stdin, own_paths, run, buffer.appender, live)?;
         // A drain for an event needs the handles on all sources.
         if let Some(options) = announced {
             pipeline.follow_announced(options, settled.event_names, records)?;
@@ -300,8 +305,7 @@ impl Pipeline {
         files: Vec<file::Options>,
         docker: Vec<docker::Options>,
         stdin: Option<(String, Arc<ingest::Options>)>,
-        sinks: &[sink::Options],
-        state_dir: &std::path::Path,
+        own_paths: Vec<PathBuf>,
         run: RunColumns,
         appender: Appender,
         live: Vec<LiveOrigin>,
@@ -313,7 +317,7 @@ impl Pipeline {
                 run: run.clone(),
                 appender: appender.clone(),
                 live: live.iter().filter(of_files).cloned().collect(),
-                own_paths: own_paths(sinks, state_dir),
+                own_paths,
                 timing: file::Timing::default(),
             };
             self.files = Some(file::FileSource::start(setup, OriginId::random).map_err(Error::Files)?);
@@ -584,8 +588,9 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Everything in it passed the redactor: it stands in records, in manifests and in names of their files.
-fn run_columns_with(columns: Vec<(String, String)>, vm_name: &str, redactor: &Redactor) -> RunColumns {
+/// The columns of a run, VMName among them. Everything in it passed the redactor: it stands in records, in manifests and in
+/// names of their files.
+pub fn run_columns(columns: Vec<(String, String)>, vm_name: &str, redactor: &Redactor) -> RunColumns {
     let mut out = columns;
     // Behind RunID, TaskID and Benchmark, before the user's own.
     let at = out

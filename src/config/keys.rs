@@ -137,6 +137,15 @@ const SAMPLE: Group = &[&[
     list("by", "[\"TraceID\", \"TaskID\"]"),
 ]];
 
+/// A test's `source` is the first one where it is left out.
+const TEST: Group = &[&[
+    bare("name", Kind::Plain, None),
+    key("source", "\"\""),
+    bare("lines", Kind::List, None),
+    bare("expect", Kind::List, None),
+    bare("sinks", Kind::List, None),
+]];
+
 const TEARDOWN: Group = &[&[
     key("deadline", "\"4m\""),
     key("wait_containers", "\"30s\""),
@@ -161,6 +170,7 @@ pub const ROOT: Group = &[&[
     bare("teardown", Kind::Table(TEARDOWN), None),
     bare("http", Kind::Table(HTTP), None),
     bare("log", Kind::Table(LOG), None),
+    bare("test", Kind::Entries(TEST), None),
 ]];
 
 /// Keys of every sink that say how batches are cut; a remote sink can take several requests at once.

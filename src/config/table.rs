@@ -394,6 +394,16 @@ impl<'a> Table<'a> {
         None
     }
 
+    /// What stands behind a key, for a reader that knows the shape itself.
+    pub fn node(&self, key: &str) -> Option<&'a Node> {
+        self.get(key)
+    }
+
+    /// Where the table stands.
+    pub fn own_origin(&self) -> Origin {
+        self.node.map_or(Origin::Default, |node| node.origin.clone())
+    }
+
     /// Whether a key is there, whatever it holds.
     pub fn has(&self, key: &str) -> bool {
         self.get(key).is_some()

@@ -17,8 +17,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("control", &[]),
     ("verify", &["manifest", "sink"]),
     ("telemetry", &[]),
+    ("trial", &["record", "ingest", "source", "buffer", "sink"]),
     ("lifecycle", &["azure", "buffer", "record"]),
-    ("config", &["record", "ingest", "source", "buffer", "sink", "http", "azure"]),
+    ("config", &["record", "ingest", "source", "buffer", "sink", "http", "azure", "trial"]),
     (
         "pipeline",
         &[
@@ -47,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "control",
             "pipeline",
             "telemetry",
+            "trial",
             "verify",
             "azure",
         ],
