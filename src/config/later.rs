@@ -133,7 +133,7 @@ mod tests {
         check("buffer = { when_full = \"drop_oldest\" }", &[]);
         check("buffer = { when_full = \"block\" }", &[]);
         check("[record]\ncolumns = {}\n", &[]);
-        check("[record]\ncolumns = { A = \"a\" }\n[[record.metric]]\nx = 1\n", &["record.columns", "record.metric"]);
+        check("[record]\ncolumns = { A = \"a\" }\n", &["record.columns"]);
         check("[sources.file.0]\nmultiline = { start = \"x\" }\nparser = \"auto\"\n", &["sources.file[0].multiline"]);
     }
 }

@@ -196,6 +196,9 @@ impl Drainer {
     }
 }
 
+/// One figure of what was read.
+type Counted = fn(&Counters) -> u64;
+
 /// The sums of what was read: manifests are made by logferry itself.
 fn of_sources(sums: &Sums) -> impl Iterator<Item = (&String, &Counters)> {
     sums.iter().filter(|(name, _)| *name != manifest::SOURCE)
@@ -203,7 +206,7 @@ fn of_sources(sums: &Sums) -> impl Iterator<Item = (&String, &Counters)> {
 
 /// What sources read, and what became of its lines.
 fn read(page: &mut Exposition, sums: &Sums) {
-    let total = |figure: fn(&Counters) -> u64| of_sources(sums).map(|(_, sum)| figure(sum)).sum::<u64>();
+    let total = |figure: Counted| of_sources(sums).map(|(_, sum)| figure(sum)).sum::<u64>();
     let mut counter = |name: &str, help: &str, value: u64| page.family(name, Kind::Counter, help).sample(&[], value);
     let lines = total(|sum| sum.lines);
     counter("logferry_read_lines_total", "Lines that were read; a piece of a line over max_line is one.", lines);
@@ -218,7 +221,7 @@ fn read(page: &mut Exposition, sums: &Sums) {
     for (outcome, lines) in outcomes {
         family.sample(&[("outcome", outcome)], lines);
     }
-    let by_source: [(&str, &str, fn(&Counters) -> u64); 4] = [
+    let by_source: [(&str, &str, Counted); 4] = [
         ("logferry_source_lines_total", "Lines that were read of a source.", |sum| sum.lines),
         ("logferry_source_bytes_total", "Bytes of these lines.", |sum| sum.bytes),
         ("logferry_source_gaps_total", "Times that lines of a source are known to be missing.", |sum| sum.gaps),
