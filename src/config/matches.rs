@@ -118,7 +118,7 @@ fn regexes<'a>(table: &Table<'a>, path: &str, node: &Node, column: &mut Column<'
             column.regexes.extend(table.texts_of(child, &join(path, key), expected));
         } else {
             column.is_noted = true;
-            let near = nearest(key, [REGEX].into_iter()).map(str::to_owned);
+            let near = nearest(key, [REGEX]).map(str::to_owned);
             table.report().add_near(&child.origin, &join(path, key), "is no key of this table", near, expected);
         }
     }

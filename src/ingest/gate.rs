@@ -55,7 +55,7 @@ impl Bucket {
         if passed > 0 {
             self.tokens += passed as f64 / 1e9 * limit.per_second as f64;
         }
-        if passed > 0 || passed < -DISORDER_MAX {
+        if !(-DISORDER_MAX..=0).contains(&passed) {
             self.at = Some(now);
         }
         if is_capped {

@@ -81,7 +81,10 @@ impl Rule {
     }
 
     /// `columns`: name of a column and what its text may be.
-    pub fn of(columns: Vec<(String, Vec<Match>)>) -> Self {
+    pub fn of(mut columns: Vec<(String, Vec<Match>)>) -> Self {
+        // What costs least is asked first: all have to match.
+        let has_regex = |(_, patterns): &(String, Vec<Match>)| patterns.iter().any(|p| matches!(p, Match::Regex(_)));
+        columns.sort_by_key(|column| (column.0.contains('.'), has_regex(column)));
         Rule { columns }
     }
 

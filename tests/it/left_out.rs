@@ -85,6 +85,8 @@ async fn the_manifest_says_what_rules_left_out_and_errors_and_whole_traces_stay_
         status["left_out"].as_array().expect("a list").iter().map(|rule| (&rule["kind"], &rule["name"])).collect();
     let expected = [("drop", "noise"), ("drop", "1"), ("sample", "few")].map(|(kind, name)| (json!(kind), json!(name)));
     assert_eq!(rules, expected.iter().map(|(kind, name)| (kind, name)).collect::<Vec<_>>());
+    let shown = ferry.call(&["status"]).stdout;
+    assert!(shown.contains("left out by sample few: "), "{shown}");
     let ended = running.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 
