@@ -19,14 +19,17 @@
 //! - [`record`]: values only: columns, ids, time, counters, JSON writing.
 //! - [`source`]: [`source::file`] on a thread of its own, [`source::docker`] as tasks; read once:
 //!   [`source::stdin`], [`source::file::archive`]; what is told to it: [`source::announced`].
-//! - [`ingest`]: lines, groups, redaction, parsers, what is left out, routes, encoding; pure computation, called by a source.
+//! - [`ingest`]: lines, groups, redaction, parsers, the user's metrics, what is left out, routes, encoding; pure
+//!   computation, called by a source.
 //! - [`buffer`]: the log; its format stands at the top of the module.
 //! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`]. Dead letters, and
 //!   their replay.
 //! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens, IMDS, what announced events mean.
 //!   [`http`]: what both need of HTTP.
 //! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
-//! - [`lifecycle`]: state folder, what this machine is, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP.
+//! - [`lifecycle`]: state folder, what this machine is, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP,
+//!   the text that Prometheus reads.
+//! - [`trial`]: lines and what becomes of them, without what keeps or sends them.
 //! - [`control`]: the socket by which `drain`, `replay`, `status` and `tap` ask the daemon.
 //! - [`verify`]: a run's manifests against what a sink holds: the proof read back.
 //! - `fuzz`: what must hold of any bytes, for the tests and the fuzz targets in `fuzz/`.
@@ -68,4 +71,5 @@ pub mod record;
 pub mod sink;
 pub mod source;
 pub mod telemetry;
+pub mod trial;
 pub mod verify;

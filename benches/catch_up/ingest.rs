@@ -57,6 +57,7 @@ fn take(text: &[u8], parser: Parser, redactor: &Arc<Redactor>, count: u64) -> Re
         max_line: MAX_LINE_BYTES,
         routes: Arc::from([None]),
         redactor: Arc::clone(redactor),
+        metrics: Arc::default(),
         filter: Filter::default(),
     };
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: Vec::new() });

@@ -47,7 +47,7 @@ pub fn check_own(name: &str, report: &mut dyn FnMut(&str, Option<String>)) -> bo
 }
 
 /// The column of ours that a name spells otherwise: `run_id` for RunID.
-fn same_letters(name: &str) -> Option<&'static str> {
+pub fn same_letters(name: &str) -> Option<&'static str> {
     let letters = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
     COLUMNS.iter().map(|column| column.name).find(|column| letters(column) == letters(name))
 }
@@ -87,13 +87,17 @@ fn one_letter_off(name: &str, column: &str) -> bool {
     strsim::osa_distance(&name.to_ascii_lowercase(), &column.to_ascii_lowercase()) == 1
 }
 
+/// How records spell a level.
+pub fn level_of_records(text: &str) -> String {
+    level::known(text.as_bytes()).map_or_else(|| text.to_ascii_uppercase(), str::to_owned)
+}
+
 /// Levels of records are capitals of a known set: a rule with another spelling would never match.
 pub fn check_level(glob: &Given<'_>) {
-    let capitals = glob.text.to_ascii_uppercase();
-    let mapped = level::known(glob.text.as_bytes()).unwrap_or(&capitals);
+    let mapped = level_of_records(&glob.text);
     if mapped != glob.text {
         let expected = format!("{LEVELS} (what a log calls otherwise is mapped to these), or a glob in capitals");
-        glob.mistake("never matches: it is not how records spell their level", Some(quoted(mapped)), expected);
+        glob.mistake("never matches: it is not how records spell their level", Some(quoted(&mapped)), expected);
     }
 }
 

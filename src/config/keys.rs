@@ -112,10 +112,21 @@ const RECORD: Group = &[&[
     list("redact_off", "[]"),
     bare("drop", Kind::Entries(DROP), None),
     bare("sample", Kind::Entries(SAMPLE), None),
-    list("metric", "[]"),
+    bare("metric", Kind::Entries(METRIC), None),
 ]];
 
 const REDACT: Group = &[&[bare("pattern", Kind::Plain, None), key("kind", "\"custom\"")]];
+
+const METRIC: Group = &[&[
+    bare("name", Kind::Plain, None),
+    key("help", "\"\""),
+    bare("kind", Kind::Plain, None),
+    key("op", "\"\""),
+    bare("value", Kind::Plain, None),
+    bare("when", Kind::MapOfLists, None),
+    bare("labels", Kind::Map, None),
+    list("buckets", "[]"),
+]];
 
 const DROP: Group = &[&[key("name", "\"\""), bare("when", Kind::MapOfLists, None)]];
 
@@ -124,6 +135,15 @@ const SAMPLE: Group = &[&[
     bare("when", Kind::MapOfLists, None),
     bare("keep", Kind::Plain, None),
     list("by", "[\"TraceID\", \"TaskID\"]"),
+]];
+
+/// A test's `source` is the first one where it is left out.
+const TEST: Group = &[&[
+    bare("name", Kind::Plain, None),
+    key("source", "\"\""),
+    bare("lines", Kind::List, None),
+    bare("expect", Kind::List, None),
+    bare("sinks", Kind::List, None),
 ]];
 
 const TEARDOWN: Group = &[&[
@@ -150,6 +170,7 @@ pub const ROOT: Group = &[&[
     bare("teardown", Kind::Table(TEARDOWN), None),
     bare("http", Kind::Table(HTTP), None),
     bare("log", Kind::Table(LOG), None),
+    bare("test", Kind::Entries(TEST), None),
 ]];
 
 /// Keys of every sink that say how batches are cut; a remote sink can take several requests at once.

@@ -11,6 +11,7 @@ use super::mistake::{Report, nearest};
 use super::node::{Node, Origin, quoted};
 use super::rules;
 use super::table::{Given, Table, shown};
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
 use crate::ingest::rules::Rules;
 use crate::ingest::{self, Ansi, Multiline, Parser, Zone};
@@ -65,6 +66,7 @@ pub fn well_formed_name(name: &str) -> bool {
 pub struct Common<'a> {
     pub routes: &'a Arc<[Option<Rule>]>,
     pub redactor: &'a Arc<Redactor>,
+    pub metrics: &'a Arc<Metrics>,
     pub rules: &'a Arc<Rules>,
 }
 
@@ -211,6 +213,7 @@ fn lines(table: &Table<'_>, name: &str, common: Common<'_>) -> ingest::Options {
             .unwrap_or(usize::MAX),
         routes: Arc::clone(common.routes),
         redactor: Arc::clone(common.redactor),
+        metrics: Arc::clone(common.metrics),
         filter: rules::filter(table, name, common.rules),
     }
 }

@@ -307,6 +307,28 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The numbers of a list; a single one counts as a list of one. In the file also as text, for `"${VAR}"`.
+    pub fn numbers(&self, key: &str, expected: &str) -> Vec<f64> {
+        let Some(node) = self.get(key) else { return Vec::new() };
+        let list = match &node.value {
+            Value::List(list) => list.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        let number = |(index, item): (usize, &Node)| match &item.value {
+            Value::Integer(number) => Some(*number as f64),
+            Value::Float(number) => Some(*number),
+            _ => {
+                let given = self.given(item, format!("{}[{index}]", self.path(key)), expected)?;
+                let number = given.text.trim().parse().ok();
+                if number.is_none() {
+                    given.mistake("is no number", None, expected);
+                }
+                number
+            }
+        };
+        list.iter().enumerate().filter_map(number).collect()
+    }
+
     fn texts(&self, node: &Node, path: &str, expected: &str) -> Vec<Given<'a>> {
         match &node.value {
             Value::List(list) => self.items(list, path, expected),
@@ -370,6 +392,16 @@ impl<'a> Table<'a> {
         };
         self.report.add(&node.origin, &self.path(key), format!("{said} {what}"), EXPECTED);
         None
+    }
+
+    /// What stands behind a key, for a reader that knows the shape itself.
+    pub fn node(&self, key: &str) -> Option<&'a Node> {
+        self.get(key)
+    }
+
+    /// Where the table stands.
+    pub fn own_origin(&self) -> Origin {
+        self.node.map_or(Origin::Default, |node| node.origin.clone())
     }
 
     /// Whether a key is there, whatever it holds.

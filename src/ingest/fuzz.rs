@@ -31,6 +31,7 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
         max_line,
         routes: Arc::from([None]),
         redactor: Arc::default(),
+        metrics: Arc::default(),
         filter: Filter::default(),
     };
     Ingest::new(Arc::new(options), info, constants, 0, Counters::default())

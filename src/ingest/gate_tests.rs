@@ -76,6 +76,7 @@ impl Origin {
             routes: Arc::from([None, Some(errors)]),
             redactor: Arc::default(),
             filter,
+            metrics: Arc::default(),
         });
         let ingest = Ingest::new(Arc::clone(&options), info(), Constants::default(), 0, Counters::default());
         Origin { options, ingest, records: Vec::new(), committed: (Counters::default(), 0) }

@@ -1,4 +1,4 @@
-//! From bytes of a stream to sections of encoded records: split, join, parse, route, encode once.
+//! From bytes of a stream to sections of encoded records: split, join, parse, count, route, encode once.
 //!
 //! Pure computation, called by a source in its own thread or task, once per origin: no I/O, no waiting.
 //! A line of text is borrowed from the window that the source read it into until its JSON stands in the section:
@@ -12,11 +12,13 @@ pub mod fuzz;
 pub mod gate;
 mod lines;
 pub mod lookup;
+pub mod metric;
 pub mod options;
 pub mod parse;
 mod put;
 pub mod redact;
 pub mod rules;
+mod seen;
 mod take;
 
 #[cfg(test)]
@@ -36,7 +38,9 @@ use framing::Framer;
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
 use gate::Gate;
 pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
+pub use parse::format::Format;
 use redact::Redaction;
+pub use seen::{Outcome, Seen};
 
 /// When the bytes of a window came about.
 pub trait Times {
@@ -89,6 +93,10 @@ pub struct Ingest {
     section_gaps: u64,
     /// Bytes were passed over since.
     passed_over: bool,
+    /// Memory for the labels of a metric.
+    metric_key: Vec<u8>,
+    /// Of the last group.
+    seen: Seen,
 }
 
 impl Ingest {
@@ -114,9 +122,11 @@ impl Ingest {
             section_lines: counters.lines,
             section_gaps: counters.gaps,
             passed_over: false,
+            metric_key: Vec::new(),
             counters,
             records: Records::default(),
             last_bytes: 0,
+            seen: Seen::default(),
         }
     }
 
@@ -130,6 +140,11 @@ impl Ingest {
     /// Stream offset after what has been consumed.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Columns that are the same for every record of the origin, in order.
+    pub fn constants(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.constants.iter()
     }
 
     /// Totals of the origin so far.
@@ -170,12 +185,31 @@ impl Ingest {
         self.passed_over = true;
     }
 
+    /// What the last group that was taken was taken for, and what became of it.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
     /// Takes complete groups of lines from the front of `window`, which begins at [`Ingest::position`].
     pub fn feed(&mut self, window: &[u8], times: &dyn Times, flush: Flush) -> Fed {
+        self.feed_groups(window, times, flush, usize::MAX)
+    }
+
+    /// Takes one group from the front of `window`, so that what became of it can be looked at; nothing is consumed where
+    /// none is complete.
+    pub fn feed_one(&mut self, window: &[u8], times: &dyn Times, flush: Flush) -> Fed {
+        self.feed_groups(window, times, flush, 1)
+    }
+
+    fn feed_groups(&mut self, window: &[u8], times: &dyn Times, flush: Flush, most: usize) -> Fed {
         let mut consumed = 0;
         let mut section_full = false;
         self.gate.open(times.are_arrivals());
-        while let Some(group) = self.framer.next(window, consumed, flush) {
+        let mut taken = 0;
+        while taken < most
+            && let Some(group) = self.framer.next(window, consumed, flush)
+        {
+            taken += 1;
             if self.has_untold() {
                 self.tell_when_due(self.position + group.start as u64, times.at(group.start));
             }

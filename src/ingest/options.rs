@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::metric::Metrics;
 use super::redact::Redactor;
 use super::rules::Filter;
 use crate::record::Rule;
@@ -61,6 +62,8 @@ pub struct Options {
     pub routes: Arc<[Option<Rule>]>,
     /// What becomes of secrets; one for all sources.
     pub redactor: Arc<Redactor>,
+    /// What is counted out of records; one for all sources.
+    pub metrics: Arc<Metrics>,
     /// What is left out.
     pub filter: Filter,
 }

@@ -13,6 +13,9 @@ impl Ingest {
     /// Routes and stores one record, or its parts, unless a rule leaves it out; `text` is all of its text, for the case that
     /// it does not fit.
     pub(super) fn put(&mut self, text: &[u8], columns: &Columns<'_>, extent: (u64, u64)) {
+        if !self.options.metrics.is_empty() {
+            self.count_metrics(columns);
+        }
         if self.leaves_out(columns, extent) {
             return;
         }

@@ -11,12 +11,14 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::announced::Board;
+use super::lag::Lag;
 use super::rates::Rates;
 use super::report::{file_gap_lines, gap_lines, left_out, left_out_json, sink_report};
 use super::tap::{Tap, Taps};
 use super::{Gone, delivered, keep_share, sleep_until};
 use crate::buffer::{self, LogPosition, OriginsWatch, Snapshot};
 use crate::delivery::{Handle, Hurry, Standing};
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
 use crate::ingest::rules::Counts;
 use crate::lifecycle::Report;
@@ -63,8 +65,11 @@ pub struct Drainer {
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) taps: Taps,
     pub(super) rates: Rates,
+    /// Of each sink, in their order.
+    pub(super) lags: Vec<Arc<Lag>>,
     pub(super) announced: Option<Arc<Board>>,
     pub(super) redactor: Arc<Redactor>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) left_out: Counts,
 }
 

@@ -3,6 +3,7 @@
 mod effective;
 mod example;
 mod layered;
+mod metrics;
 mod options;
 mod wrong;
 mod wrong_rules;

@@ -19,7 +19,7 @@ f.toml:5: buffer.max_byte: is no key of this table
 
 f.toml:6: tear_down: is no section of the configuration
     did you mean: teardown
-    expected: one of run, state, buffer, sources, record, sinks, teardown, http, log
+    expected: one of run, state, buffer, sources, record, sinks, teardown, http, log, test
 
 2 mistakes in f.toml
 "#,
@@ -234,8 +234,6 @@ include = ["/l/*.log"]
 multiline = { start = "^x" }
 [record]
 columns = { TraceID = "t" }
-[[record.metric]]
-name = "lines"
 [sinks.console]
 "#,
         &[],
@@ -246,10 +244,7 @@ f.toml:6: sources.file[0].multiline: a table here is not available yet
 f.toml:8: record.columns: is not available yet
     expected: nothing: leave it out
 
-f.toml:9: record.metric: is not available yet
-    expected: nothing: leave it out
-
-3 mistakes in f.toml
+2 mistakes in f.toml
 "#,
     );
 }
@@ -497,7 +492,7 @@ fn mistakes_of_the_environment_name_the_variable() {
         r#"
 environment variable LOGFERRY__BUFER__SYNC: bufer: is no section of the configuration
     did you mean: buffer
-    expected: one of run, state, buffer, sources, record, sinks, teardown, http, log
+    expected: one of run, state, buffer, sources, record, sinks, teardown, http, log, test
 
 environment variable LOGFERRY__LOG: log: is no table
     expected: an inline table of TOML, such as { key = "value" }

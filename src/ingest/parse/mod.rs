@@ -11,6 +11,7 @@ pub mod console;
 pub mod container;
 pub mod dated;
 pub mod embedded;
+pub mod format;
 pub mod java;
 pub mod json;
 pub mod klog;
@@ -28,6 +29,7 @@ use std::borrow::Cow;
 
 use super::options::Zone;
 use crate::record::{Constants, Nanos, json as encoder};
+use format::Format;
 
 /// What a line itself does not say.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,8 @@ pub struct Text<'a> {
     pub columns: Vec<(&'static str, String)>,
     pub exception: Option<json::Exception>,
     pub duration_ms: Option<f64>,
+    /// What the line was taken for.
+    pub format: Format,
 }
 
 /// One member of `Fields`.
@@ -86,6 +90,13 @@ impl<'a> Text<'a> {
             message: Cow::Borrowed(message),
             ..Text::default()
         }
+    }
+
+    /// Taken for this format.
+    #[must_use]
+    pub fn of(mut self, format: Format) -> Self {
+        self.format = format;
+        self
     }
 
     /// With one more member of `Fields`; an empty value is none.

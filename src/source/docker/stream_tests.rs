@@ -24,6 +24,7 @@ fn track_with(position: Position, since: Option<Nanos>, max_line: usize, filter:
         max_line,
         routes: Arc::new([None]),
         redactor: Arc::default(),
+        metrics: Arc::default(),
         filter,
     };
     let begin = begin(position);
