@@ -130,6 +130,7 @@ pub struct Pipeline {
     rates: rates::Rates,
     announced: Option<Following>,
     redactor: Arc<Redactor>,
+    formats: report::FormatsBySource,
 }
 
 /// What Azure announces is followed for as long as this value lives.
@@ -232,6 +233,7 @@ impl Pipeline {
         });
         let mut own_paths = own_paths(&sinks, &state_dir);
         own_paths.extend(unread);
+        let formats = report::formats_by_source(&files, &docker, stdin.as_ref());
         let inputs = Inputs::default();
         let rates = rates::Rates::start(buffer.control.watch_sums(), handles.clone());
         let mut pipeline = Pipeline {
@@ -253,6 +255,7 @@ impl Pipeline {
             taps,
             rates,
             redactor: Arc::clone(&redactor),
+            formats,
             announced: None,
         };
         let files = match archives {
@@ -387,6 +390,7 @@ impl Pipeline {
             rates: self.rates.clone(),
             announced: self.announced.as_ref().map(|following| Arc::clone(&following.board)),
             redactor: Arc::clone(&self.redactor),
+            formats: Arc::clone(&self.formats),
         }
     }
 

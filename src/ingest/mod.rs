@@ -33,7 +33,7 @@ pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
 pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
 pub use parse::format::Format;
 use redact::Redaction;
-pub use seen::{Outcome, Seen};
+pub use seen::{Formats, Seen};
 
 /// When the bytes of a window came about.
 pub trait Times {
@@ -82,6 +82,7 @@ pub struct Ingest {
     passed_over: bool,
     /// Of the last group.
     seen: Seen,
+    format_lines: seen::Lines,
 }
 
 impl Ingest {
@@ -110,6 +111,7 @@ impl Ingest {
             records: Records::default(),
             last_bytes: 0,
             seen: Seen::default(),
+            format_lines: [0; Format::ALL.len()],
         }
     }
 
@@ -168,7 +170,7 @@ impl Ingest {
         self.passed_over = true;
     }
 
-    /// What the last group that was taken was taken for, and what became of it.
+    /// What the last group that was taken was taken for.
     pub fn seen(&self) -> &Seen {
         &self.seen
     }
@@ -193,6 +195,7 @@ impl Ingest {
         {
             taken += 1;
             self.take(window, &group, times.at(group.start));
+            self.count_format(group.lines);
             consumed = group.end;
             if self.records.bytes.len() >= SECTION_TARGET_BYTES {
                 section_full = true;
@@ -212,6 +215,7 @@ impl Ingest {
         if is_same && !passed_over && !ended {
             return None;
         }
+        self.sum_formats();
         let section = Section {
             origin: Arc::clone(&self.info),
             position,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::redact::Redactor;
+use super::seen::Formats;
 use crate::record::Rule;
 
 pub use super::parse::regex::Pattern;
@@ -50,6 +51,8 @@ pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// Options of ingest for one source.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Where the lines of the source are counted by format.
+    pub formats: Arc<Formats>,
     pub parser: Parser,
     pub ansi: Ansi,
     pub multiline: Multiline,

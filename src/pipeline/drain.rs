@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::announced::Board;
 use super::rates::Rates;
-use super::report::{file_gap_lines, gap_lines, sink_report};
+use super::report::{FormatsBySource, file_gap_lines, format_figures, gap_lines, sink_report};
 use super::tap::{Tap, Taps};
 use super::{Gone, delivered, keep_share, sleep_until};
 use crate::buffer::{self, LogPosition, OriginsWatch, Snapshot};
@@ -64,6 +64,7 @@ pub struct Drainer {
     pub(super) rates: Rates,
     pub(super) announced: Option<Arc<Board>>,
     pub(super) redactor: Arc<Redactor>,
+    pub(super) formats: FormatsBySource,
 }
 
 /// How far a drain is.
@@ -373,6 +374,7 @@ impl Drainer {
                     "records": sum.records,
                     "gaps": sum.gaps,
                     "lines_per_second": per_second,
+                    "formats": format_figures(&self.formats, &name),
                 });
                 (name, figures)
             })

@@ -176,6 +176,7 @@ impl Chronicle {
     fn ingest(&self, info: Arc<OriginInfo>, constants: Constants, counters: Counters) -> Ingest {
         // The lines are our own; a description in them is not.
         let options = ingest::Options {
+            formats: Arc::default(),
             parser: Parser::Json,
             ansi: Ansi::Keep,
             multiline: Multiline::None,

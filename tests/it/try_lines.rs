@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::ferry::{Ferry, PATIENCE};
+use crate::support::ferry::{Ferry, PATIENCE, until};
 
 /// Lines of several formats, each with a time of its own.
 const LINES: &str = "\
@@ -216,4 +216,22 @@ fn what_is_no_text_is_said() {
     let (code, _, said) = try_text(&[], b"\x28\xb5\x2f\xfd\0");
     assert_eq!(code, Some(1));
     assert!(said.contains("standard input cannot be read: it is compressed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_counts_lines_by_what_they_were_taken_for() {
+    let mut ferry = Ferry::new(
+        "[[sources.file]]\nname = \"agent\"\ninclude = [\"{dir}/*.log\"]\n[sinks.file]\npath = \"{dir}/out.ndjson\"\n",
+    );
+    std::fs::write(ferry.path("a.log"), LINES).expect("written");
+    let running = ferry.run();
+    let formats = until("all lines", async || {
+        let ended = ferry.call(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&ended.stdout).ok()?;
+        let agent = &status["sources"]["agent"];
+        (agent["lines"] == 8).then(|| agent["formats"].clone())
+    })
+    .await;
+    assert_eq!(formats, serde_json::json!({"json": 1, "klog": 1, "plain": 1, "python": 5}));
+    assert_eq!(running.stop().code, Some(0));
 }

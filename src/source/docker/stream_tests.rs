@@ -12,6 +12,7 @@ fn begin(position: Position) -> Begin {
 
 fn track(position: Position, since: Option<Nanos>, max_line: usize) -> Track {
     let options = Options {
+        formats: Arc::default(),
         parser: Parser::Raw,
         ansi: crate::ingest::Ansi::Strip,
         multiline: Multiline::None,
