@@ -197,8 +197,9 @@ fn what_lines_are_taken_for_has_a_name() {
             }
             case.expected.clone()
         });
-        let most =
-            all.counts().into_iter().filter(|(format, _)| format.is_recognised()).max_by_key(|(_, lines)| *lines);
+        // Some forms of a family have a head that others share.
+        let named = |(format, _): &(Format, u64)| format.is_recognised() && *format != Format::Head;
+        let most = all.counts().into_iter().filter(named).max_by_key(|(_, lines)| *lines);
         assert_eq!(most.map(|(format, _)| format), Some(expected), "{name}: {:?}", all.counts());
     };
     check("python-default", Format::PythonDashed);
