@@ -142,6 +142,7 @@ pub struct Pipeline {
     redactor: Arc<Redactor>,
     metrics: Arc<Metrics>,
     left_out: Counts,
+    formats: report::FormatsBySource,
 }
 
 /// What Azure announces is followed for as long as this value lives.
@@ -246,6 +247,7 @@ impl Pipeline {
         });
         let mut own_paths = own_paths(&sinks, &state_dir);
         own_paths.extend(unread);
+        let formats = report::formats_by_source(&files, &docker, stdin.as_ref());
         let inputs = Inputs::default();
         let (sums, usage) = (buffer.control.watch_sums(), buffer.control.watch_usage());
         let lags = handles.iter().cloned().enumerate();
@@ -273,6 +275,7 @@ impl Pipeline {
             redactor: Arc::clone(&redactor),
             metrics: Arc::clone(&metrics),
             left_out,
+            formats,
             announced: None,
         };
         let files = match archives {
@@ -411,6 +414,7 @@ impl Pipeline {
             redactor: Arc::clone(&self.redactor),
             metrics: Arc::clone(&self.metrics),
             left_out: Arc::clone(&self.left_out),
+            formats: Arc::clone(&self.formats),
         }
     }
 

@@ -50,6 +50,7 @@ pub fn drive(trial: bool) -> Result<(), Fault> {
 /// Takes a text up from its first to its last line, as a source does.
 fn take(text: &[u8], parser: Parser, redactor: &Arc<Redactor>, count: u64) -> Result<Duration, Fault> {
     let options = Options {
+        formats: Arc::default(),
         parser,
         ansi: Ansi::Strip,
         multiline: Multiline::Auto,

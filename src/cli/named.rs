@@ -61,7 +61,7 @@ pub(super) fn sources(paths: &[&Path], config: &Config) -> Result<Vec<file::Opti
 
 /// How lines are read that no configured source knows: as those of the first one.
 pub(super) fn ingest_options(config: &Config) -> ingest::Options {
-    first(config).ingest
+    ingest::Options { formats: Arc::default(), ..first(config).ingest }
 }
 
 /// The first source of the configuration, or one made of defaults.
@@ -73,6 +73,7 @@ fn first(config: &Config) -> file::Options {
         start_at: StartAt::Beginning,
         ignore_older: None,
         ingest: ingest::Options {
+            formats: Arc::default(),
             parser: ingest::Parser::Auto,
             ansi: ingest::Ansi::Strip,
             multiline: ingest::Multiline::Auto,

@@ -203,6 +203,7 @@ fn columns(table: &Table<'_>) -> Vec<(String, ColumnFrom)> {
 /// What ingest is told about a source's lines.
 fn lines(table: &Table<'_>, name: &str, common: Common<'_>) -> ingest::Options {
     ingest::Options {
+        formats: Arc::default(),
         parser: parser(table),
         ansi: table.choice("ansi", &[("strip", Ansi::Strip), ("keep", Ansi::Keep)]).unwrap_or(Ansi::Strip),
         multiline: table

@@ -24,6 +24,7 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
     let members = constants.members().to_vec();
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: members });
     let options = Options {
+        formats: Arc::default(),
         parser,
         ansi: Ansi::Strip,
         multiline,

@@ -40,7 +40,7 @@ use gate::Gate;
 pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
 pub use parse::format::Format;
 use redact::Redaction;
-pub use seen::{Outcome, Seen};
+pub use seen::{Formats, Seen};
 
 /// When the bytes of a window came about.
 pub trait Times {
@@ -97,6 +97,7 @@ pub struct Ingest {
     metric_key: Vec<u8>,
     /// Of the last group.
     seen: Seen,
+    format_lines: seen::Lines,
 }
 
 impl Ingest {
@@ -127,6 +128,7 @@ impl Ingest {
             records: Records::default(),
             last_bytes: 0,
             seen: Seen::default(),
+            format_lines: [0; Format::ALL.len()],
         }
     }
 
@@ -185,7 +187,7 @@ impl Ingest {
         self.passed_over = true;
     }
 
-    /// What the last group that was taken was taken for, and what became of it.
+    /// What the last group that was taken was taken for.
     pub fn seen(&self) -> &Seen {
         &self.seen
     }
@@ -214,6 +216,7 @@ impl Ingest {
                 self.tell_when_due(self.position + group.start as u64, times.at(group.start));
             }
             self.take(window, &group, times.at(group.start));
+            self.count_format(group.lines);
             consumed = group.end;
             if self.records.bytes.len() >= SECTION_TARGET_BYTES {
                 section_full = true;
@@ -236,6 +239,7 @@ impl Ingest {
         if is_same && self.records.count == 0 && !passed_over && !ended {
             return None;
         }
+        self.sum_formats();
         let section = Section {
             origin: Arc::clone(&self.info),
             position,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::metric::Metrics;
 use super::redact::Redactor;
 use super::rules::Filter;
+use super::seen::Formats;
 use crate::record::Rule;
 
 pub use super::parse::regex::Pattern;
@@ -52,6 +53,8 @@ pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// Options of ingest for one source.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Where the lines of the source are counted by format.
+    pub formats: Arc<Formats>,
     pub parser: Parser,
     pub ansi: Ansi,
     pub multiline: Multiline,

@@ -15,6 +15,7 @@ const READ_TIME: Nanos = 1_000_000_000;
 fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
     let routes = if routes.is_empty() { vec![None] } else { routes };
     Arc::new(Options {
+        formats: Arc::default(),
         parser,
         ansi: Ansi::Strip,
         multiline: Multiline::Auto,

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::announced::Board;
 use super::lag::Lag;
 use super::rates::Rates;
-use super::report::{file_gap_lines, gap_lines, left_out, left_out_json, sink_report};
+use super::report::{FormatsBySource, file_gap_lines, format_figures, gap_lines, left_out, left_out_json, sink_report};
 use super::tap::{Tap, Taps};
 use super::{Gone, delivered, keep_share, sleep_until};
 use crate::buffer::{self, LogPosition, OriginsWatch, Snapshot};
@@ -71,6 +71,7 @@ pub struct Drainer {
     pub(super) redactor: Arc<Redactor>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) left_out: Counts,
+    pub(super) formats: FormatsBySource,
 }
 
 /// How far a drain is.
@@ -381,6 +382,7 @@ impl Drainer {
                     "records": sum.records,
                     "gaps": sum.gaps,
                     "lines_per_second": per_second,
+                    "formats": format_figures(&self.formats, &name),
                 });
                 (name, figures)
             })

@@ -1,5 +1,6 @@
 //! What a pipeline says of itself: figures while it runs, and the lines of its report.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +10,7 @@ use super::inputs::{self, Stops};
 use crate::buffer;
 use crate::delivery::Handle;
 use crate::ingest::rules::{Count, Counts};
+use crate::ingest::{self, Formats};
 use crate::lifecycle::report::{LeftOut, SinkReport};
 use crate::record;
 use crate::sink::console;
@@ -78,6 +80,36 @@ pub(super) fn left_out_json(counts: &Counts) -> Vec<Value> {
         })
     };
     counts.iter().map(one).collect()
+}
+
+/// Each source and its lines by format.
+pub(super) type FormatsBySource = Arc<[(String, Arc<Formats>)]>;
+
+pub(super) fn formats_by_source(
+    files: &[file::Options],
+    docker: &[docker::Options],
+    stdin: Option<&(String, Arc<ingest::Options>)>,
+) -> FormatsBySource {
+    let files = files.iter().map(|source| (source.name.to_string(), &source.ingest));
+    let docker = docker.iter().map(|source| (source.name.to_string(), &source.ingest));
+    let stdin = stdin.map(|(name, options)| (name.clone(), &**options));
+    let mut all: Vec<(String, Arc<Formats>)> = Vec::new();
+    for (name, options) in files.chain(docker).chain(stdin) {
+        // Paths of the command line make several sources of one.
+        if !all.iter().any(|(known, formats)| *known == name && Arc::ptr_eq(formats, &options.formats)) {
+            all.push((name, Arc::clone(&options.formats)));
+        }
+    }
+    all.into()
+}
+
+/// Lines of a source by what they were taken for.
+pub(super) fn format_figures(formats: &FormatsBySource, source: &str) -> BTreeMap<&'static str, u64> {
+    let mut figures = BTreeMap::new();
+    for (_, formats) in formats.iter().filter(|(name, _)| name == source) {
+        formats.counts().into_iter().for_each(|(format, lines)| *figures.entry(format.word()).or_default() += lines);
+    }
+    figures
 }
 
 pub(super) fn file_gap_lines(stats: &file::Stats) -> Vec<String> {

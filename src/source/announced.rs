@@ -180,6 +180,7 @@ impl Chronicle {
     fn ingest(&self, info: Arc<OriginInfo>, constants: Constants, counters: Counters) -> Ingest {
         // The lines are our own, which no rule leaves out; a description in them is not.
         let options = ingest::Options {
+            formats: Arc::default(),
             parser: Parser::Json,
             ansi: Ansi::Keep,
             multiline: Multiline::None,

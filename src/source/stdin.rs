@@ -218,6 +218,7 @@ mod tests {
 
     fn options() -> Arc<ingest::Options> {
         Arc::new(ingest::Options {
+            formats: Arc::default(),
             parser: ingest::Parser::Auto,
             ansi: ingest::Ansi::Strip,
             multiline: ingest::Multiline::Auto,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::ferry::{Ferry, PATIENCE};
+use crate::support::ferry::{Ferry, PATIENCE, until};
 
 /// Lines of several formats, each with a time of its own.
 const LINES: &str = "\
@@ -236,4 +236,22 @@ fn what_a_rule_leaves_out_is_shown_with_the_rule() {
     assert!(said.contains("no record: 1 (dropped by record.drop[1])"), "{said}");
     let (code, out, said) = try_text(&["-c", &config(&ferry), "--format", "ndjson"], lines.as_bytes());
     assert_eq!((code, out.lines().count()), (Some(0), 1), "{out}{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_counts_lines_by_what_they_were_taken_for() {
+    let mut ferry = Ferry::new(
+        "[[sources.file]]\nname = \"agent\"\ninclude = [\"{dir}/*.log\"]\n[sinks.file]\npath = \"{dir}/out.ndjson\"\n",
+    );
+    std::fs::write(ferry.path("a.log"), LINES).expect("written");
+    let running = ferry.run();
+    let formats = until("all lines", async || {
+        let ended = ferry.call(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&ended.stdout).ok()?;
+        let agent = &status["sources"]["agent"];
+        (agent["lines"] == 8).then(|| agent["formats"].clone())
+    })
+    .await;
+    assert_eq!(formats, serde_json::json!({"json": 1, "klog": 1, "plain": 1, "python": 5}));
+    assert_eq!(running.stop().code, Some(0));
 }

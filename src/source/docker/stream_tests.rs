@@ -17,6 +17,7 @@ fn track(position: Position, since: Option<Nanos>, max_line: usize) -> Track {
 
 fn track_with(position: Position, since: Option<Nanos>, max_line: usize, filter: Filter) -> Track {
     let options = Options {
+        formats: Arc::default(),
         parser: Parser::Raw,
         ansi: crate::ingest::Ansi::Strip,
         multiline: Multiline::None,

@@ -118,6 +118,7 @@ impl Engine {
                 ("RunID".into(), ColumnFrom::Env("RUN_ID".into())),
             ],
             ingest: ingest::Options {
+                formats: Arc::default(),
                 parser: Parser::Raw,
                 ansi: crate::ingest::Ansi::Strip,
                 multiline: Multiline::None,

@@ -54,6 +54,7 @@ fn options(name: &str, include: &[String]) -> Options {
         start_at: StartAt::Beginning,
         ignore_older: None,
         ingest: ingest::Options {
+            formats: Arc::default(),
             parser: Parser::Raw,
             ansi: crate::ingest::Ansi::Strip,
             multiline: Multiline::None,
