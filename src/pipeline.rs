@@ -1,10 +1,13 @@
 //! The only wiring: opens the state, builds every stage from its options, owns the queues between them, and takes it all
 //! down in order: sources to their target, the buffer to the disk, the sinks to the end of the log.
 
+mod ages;
 mod announced;
 mod drain;
 mod inputs;
+mod lag;
 mod manifests;
+mod metrics;
 mod rates;
 mod replay;
 mod report;
@@ -22,7 +25,9 @@ use crate::azure::imds::Client;
 use crate::buffer::storage::Disk;
 use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
 use crate::delivery::{Delivery, DeliveryError, Handle};
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::Counts;
 use crate::lifecycle::{Report, StateDir, StateError, identity};
 use crate::manifest;
 use crate::record::OriginId;
@@ -73,6 +78,10 @@ pub struct Setup {
     pub unread: Vec<PathBuf>,
     /// What becomes of secrets, in the columns of the run and in the lines of all sources.
     pub redactor: Arc<Redactor>,
+    /// What is counted out of the lines of all sources.
+    pub metrics: Arc<Metrics>,
+    /// How much each rule and rate limit of these sources has left out.
+    pub left_out: Counts,
     /// Whether manifests are written: a state folder that goes with the process proves nothing.
     pub manifests: bool,
     /// What Azure announces is followed like this; `None`: nobody is asked.
@@ -128,9 +137,12 @@ pub struct Pipeline {
     stopping: watch::Sender<bool>,
     taps: tap::Taps,
     rates: rates::Rates,
+    lags: Vec<Arc<lag::Lag>>,
     announced: Option<Following>,
     redactor: Arc<Redactor>,
     formats: report::FormatsBySource,
+    metrics: Arc<Metrics>,
+    left_out: Counts,
 }
 
 /// What Azure announces is followed for as long as this value lives.
@@ -177,6 +189,8 @@ impl Pipeline {
             sinks,
             unread,
             redactor,
+            metrics,
+            left_out,
             manifests,
             announced,
         } = setup;
@@ -235,7 +249,10 @@ impl Pipeline {
         own_paths.extend(unread);
         let formats = report::formats_by_source(&files, &docker, stdin.as_ref());
         let inputs = Inputs::default();
-        let rates = rates::Rates::start(buffer.control.watch_sums(), handles.clone());
+        let (sums, usage) = (buffer.control.watch_sums(), buffer.control.watch_usage());
+        let lags = handles.iter().cloned().enumerate();
+        let lags = lags.map(|(bit, sink)| Arc::new(lag::Lag::new(sink, bit, sums.clone(), usage.clone()))).collect();
+        let rates = rates::Rates::start(sums, usage, handles.clone());
         let mut pipeline = Pipeline {
             started: Instant::now(),
             state,
@@ -254,8 +271,11 @@ impl Pipeline {
             stopping: watch::Sender::new(false),
             taps,
             rates,
+            lags,
             redactor: Arc::clone(&redactor),
             formats,
+            metrics: Arc::clone(&metrics),
+            left_out,
             announced: None,
         };
         let files = match archives {
@@ -272,7 +292,8 @@ impl Pipeline {
         let files = files.map_err(Error::Files)?;
         let routes = sinks.iter().map(|sink| sink.when.clone()).collect();
         let (records_run, appender) = (run.clone(), buffer.appender.clone());
-        let records = source::announced::Setup { run: records_run, routes, redactor, appender, live: live.clone() };
+        let records =
+            source::announced::Setup { run: records_run, routes, redactor, metrics, appender, live: live.clone() };
         pipeline.start_sources(files, docker, stdin, own_paths, run, buffer.appender, live)?;
         // A drain for an event needs the handles on all sources.
         if let Some(options) = announced {
@@ -388,9 +409,12 @@ impl Pipeline {
             stopping: self.stopping.subscribe(),
             taps: self.taps.clone(),
             rates: self.rates.clone(),
+            lags: self.lags.clone(),
             announced: self.announced.as_ref().map(|following| Arc::clone(&following.board)),
             redactor: Arc::clone(&self.redactor),
             formats: Arc::clone(&self.formats),
+            metrics: Arc::clone(&self.metrics),
+            left_out: Arc::clone(&self.left_out),
         }
     }
 
@@ -519,6 +543,7 @@ impl Pipeline {
         }
         report.sources = self.control.sums();
         report.redactions = drain::redactions(&self.redactor);
+        report.left_out = report::left_out(&self.left_out);
         report.gaps = self.drainer().gaps();
         report.unreadable = self.unreadable;
         if let (Some(files), Some(which)) = (&self.files, self.once) {

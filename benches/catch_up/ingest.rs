@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use logferry::buffer::OriginInfo;
 use logferry::ingest::redact::Redactor;
+use logferry::ingest::rules::Filter;
 use logferry::ingest::{Ansi, Flush, Ingest, MAX_LINE_BYTES, Multiline, Options, Parser, Zone};
 use logferry::record::{Constants, Counters, Nanos, OriginId};
 
@@ -57,6 +58,8 @@ fn take(text: &[u8], parser: Parser, redactor: &Arc<Redactor>, count: u64) -> Re
         max_line: MAX_LINE_BYTES,
         routes: Arc::from([None]),
         redactor: Arc::clone(redactor),
+        metrics: Arc::default(),
+        filter: Filter::default(),
     };
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: Vec::new() });
     let mut ingest = Ingest::new(Arc::new(options), info, Constants::default(), 0, Counters::default());

@@ -180,6 +180,8 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         sinks: config.sinks.clone(),
         unread: Vec::new(),
         redactor: Arc::clone(&config.redactor),
+        metrics: Arc::clone(&config.metrics),
+        left_out: Arc::clone(&config.left_out),
         manifests: true,
         announced: None,
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Usage;
 use crate::config::Config;
 use crate::ingest;
+use crate::ingest::rules::Filter;
 use crate::source::file::{self, Pattern, StartAt};
 
 /// Standard input, as a path.
@@ -80,6 +81,8 @@ fn first(config: &Config) -> file::Options {
             max_line: ingest::MAX_LINE_BYTES,
             routes: config.sinks.iter().map(|sink| sink.when.clone()).collect(),
             redactor: Arc::clone(&config.redactor),
+            metrics: Arc::clone(&config.metrics),
+            filter: Filter::new(&config.rules, None),
         },
     })
 }

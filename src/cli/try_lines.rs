@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use super::{ConfigArgument, Usage, find_source, identity, load, named, runtime, ship};
 use crate::azure::whereabouts::Whereabouts;
 use crate::config::{Config, Purpose};
-use crate::ingest::{self, Flush, Format, GROUP_QUIET};
+use crate::ingest::{self, Flush, Format, GROUP_QUIET, Outcome};
 use crate::lifecycle::identity::settle;
 use crate::lifecycle::report::EXIT_DELIVERED;
 use crate::lifecycle::{Signals, state_dir};
 use crate::pipeline;
 use crate::source::{RunColumns, stdin};
 use crate::trial::expect::{self, Failure, Test};
-use crate::trial::pretty::{self, Style, kinds};
+use crate::trial::pretty::{self, Style, kinds, left_out};
 use crate::trial::{Trial, Tried};
 
 /// Name of the source where the configuration has none, as `ship -` calls it.
@@ -100,11 +100,7 @@ impl Bench {
     pub(super) fn run(&self, test: &Test) -> Vec<Failure> {
         // That there is such a source was checked.
         let Some((name, options)) = self.source(test.source.as_deref()) else { return Vec::new() };
-        expect::run(test, self.trial(name, options), &self.sinks)
-    }
-
-    fn trial(&self, name: &str, options: &ingest::Options) -> Trial {
-        Trial::new(options, name, &self.run)
+        expect::run(test, options, name, &self.run, &self.sinks)
     }
 }
 
@@ -127,7 +123,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     if !bench.unknown.is_empty() {
         eprintln!("logferry: left out, as Azure's metadata service is not asked: {}", bench.unknown.join(", "));
     }
-    let trial = bench.trial(name, options);
+    let trial = Trial::new(options, name, &bench.run);
     let colour = io::stdout().is_terminal();
     let style = (arguments.format == Shown::Pretty).then(|| Style { sinks: bench.sinks.clone(), colour });
     let has_sinks = !bench.sinks.is_empty();
@@ -274,8 +270,8 @@ impl Sum {
         if let Some(reason) = formats.iter().find(|format| !format.is_recognised()) {
             *self.whole.entry(*reason).or_default() += lines;
         }
-        if let Some(what) = &tried.left_out {
-            *self.left_out.entry(what.clone()).or_default() += lines;
+        if tried.seen.outcome != Outcome::Recorded {
+            *self.left_out.entry(left_out(tried.seen.outcome)).or_default() += lines;
         }
         for (kind, count) in &tried.redacted {
             *self.redacted.entry(kind.clone()).or_default() += count;
@@ -311,18 +307,21 @@ mod tests {
 
     #[test]
     fn a_sum_counts_lines_by_what_they_were_taken_for() {
-        let seen = Seen::of(&[Format::Cri, Format::Plain]);
-        let with = |lines, seen, redacted| Tried { lines, seen, redacted, records: Vec::new(), left_out: None };
+        let seen = Seen::of(&[Format::Cri, Format::Plain], Outcome::Recorded);
+        let with = |lines, seen, redacted| Tried { lines, seen, redacted, records: Vec::new() };
         let mut sum = Sum::default();
-        sum.add(&with((1, 3), Seen::of(&[Format::PythonDashed, Format::Traceback]), vec![("jwt".to_owned(), 2)]));
+        sum.add(&with(
+            (1, 3),
+            Seen::of(&[Format::PythonDashed, Format::Traceback], Outcome::Recorded),
+            vec![("jwt".to_owned(), 2)],
+        ));
         sum.add(&with((4, 4), seen, vec![("jwt".to_owned(), 1)]));
-        let dropped = with((5, 5), Seen::of(&[Format::Json]), Vec::new());
-        sum.add(&Tried { left_out: Some("dropped by record.drop 0".to_owned()), ..dropped });
+        sum.add(&with((5, 5), Seen::of(&[Format::Json], Outcome::Dropped { rule: 0 }), Vec::new()));
         assert_eq!(
             sum.text(),
             "5 lines, 0 records\nlines by format: cri + plain 1, json 1, python + traceback 3\n\
              kept whole: 1 (plain: no format fits: the line is its own message)\n\
-             no record: 1 (dropped by record.drop 0)\nredacted: jwt 3\n"
+             no record: 1 (dropped by record.drop[0])\nredacted: jwt 3\n"
         );
     }
 }

@@ -19,9 +19,6 @@ const LATER: &[(&str, Later)] = &[
     ("sources.file.*.multiline", Later::Table),
     ("sources.docker.*.multiline", Later::Table),
     ("record.columns", Later::Key { off: &[] }),
-    ("record.drop", Later::Key { off: &[] }),
-    ("record.sample", Later::Key { off: &[] }),
-    ("record.metric", Later::Key { off: &[] }),
 ];
 
 /// Reports every value that has to wait and takes it out of the tree.
@@ -136,7 +133,7 @@ mod tests {
         check("buffer = { when_full = \"drop_oldest\" }", &[]);
         check("buffer = { when_full = \"block\" }", &[]);
         check("[record]\ncolumns = {}\n", &[]);
-        check("[record]\ncolumns = { A = \"a\" }\n[[record.drop]]\nx = 1\n", &["record.columns", "record.drop"]);
+        check("[record]\ncolumns = { A = \"a\" }\n", &["record.columns"]);
         check("[sources.file.0]\nmultiline = { start = \"x\" }\nparser = \"auto\"\n", &["sources.file[0].multiline"]);
     }
 }

@@ -21,10 +21,13 @@ mod interpolate;
 mod keys;
 mod later;
 mod layers;
+mod matches;
+mod metrics;
 mod mistake;
 mod node;
 pub mod quantity;
 mod record;
+mod rules;
 mod sections;
 mod show;
 mod sinks;
@@ -46,7 +49,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::azure::whereabouts;
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::{Counts, Rules};
 use crate::record::Rule;
 use crate::{buffer, sink, source, trial};
 
@@ -146,6 +151,12 @@ pub struct Config {
     pub sinks: Vec<sink::Options>,
     /// What becomes of secrets; that of every source.
     pub redactor: Arc<Redactor>,
+    /// What is counted out of records; that of every source.
+    pub metrics: Arc<Metrics>,
+    /// What is left out of every source, besides the rate limits in their options.
+    pub rules: Arc<Rules>,
+    /// How much each of these rules and rate limits has left out.
+    pub left_out: Counts,
     pub teardown: Teardown,
     /// `None`: switched off.
     pub http_listen: Option<SocketAddr>,
@@ -287,11 +298,15 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
     let sinks = sinks::sinks(&root, tree.get("sinks"), &own, request.colour);
     let routes: Arc<[Option<Rule>]> = sinks.iter().map(|sink| sink.when.clone()).collect();
     let redactor = Arc::new(root.table("record", record::redactor));
+    let metrics = Arc::new(root.table("record", |table| metrics::metrics(&table, &own)));
     let mut names = sources::Names::default();
-    let common = sources::Common { routes: &routes, redactor: &redactor };
+    let rules = Arc::new(root.table("record", |record| rules::rules(&record, &own)));
+    let common = sources::Common { routes: &routes, redactor: &redactor, metrics: &metrics, rules: &rules };
     let (files, docker) = root.table("sources", |table| {
         (sources::files(&table, &mut names, common), sources::docker(&table, &mut names, common))
     });
+    let filters = files.iter().map(|source| &source.ingest.filter);
+    let left_out = rules::counts(&rules, filters.chain(docker.iter().map(|source| &source.ingest.filter)));
     sources::check_docker_host(&docker, request.variables, report);
     sinks::check_loops(&root, &sinks, &files);
     let names = files.iter().map(|source| &source.name).chain(docker.iter().map(|source| &source.name));
@@ -310,6 +325,9 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
         docker,
         sinks,
         redactor,
+        metrics,
+        rules,
+        left_out,
         teardown: root.table("teardown", teardown::teardown),
         http_listen: root.table("http", sections::http_listen),
         log: root.table("log", sections::log),

@@ -51,6 +51,8 @@ fn options() -> Options {
         max_line: MAX_LINE_BYTES,
         routes: Arc::from([None]),
         redactor: Arc::default(),
+        metrics: Arc::default(),
+        filter: rules::Filter::default(),
     }
 }
 

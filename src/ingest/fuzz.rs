@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::redact::{Piece, Redaction};
+use super::rules::Filter;
 use super::{Ansi, Flush, Ingest, Multiline, Options, Parser, Pattern, Zone, parse};
 use crate::buffer::section::split_record;
 use crate::buffer::{OriginInfo, Section};
@@ -31,6 +32,8 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
         max_line,
         routes: Arc::from([None]),
         redactor: Arc::default(),
+        metrics: Arc::default(),
+        filter: Filter::default(),
     };
     Ingest::new(Arc::new(options), info, constants, 0, Counters::default())
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::metric::Metrics;
 use super::redact::Redactor;
+use super::rules::Filter;
 use super::seen::Formats;
 use crate::record::Rule;
 
@@ -63,4 +65,8 @@ pub struct Options {
     pub routes: Arc<[Option<Rule>]>,
     /// What becomes of secrets; one for all sources.
     pub redactor: Arc<Redactor>,
+    /// What is counted out of records; one for all sources.
+    pub metrics: Arc<Metrics>,
+    /// What is left out.
+    pub filter: Filter,
 }

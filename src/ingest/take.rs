@@ -21,6 +21,7 @@ impl Ingest {
         // `position` is the stream offset of the window's first byte until the call ends.
         let begin = self.position + group.start as u64;
         let extent = (begin, begin + bytes.len() as u64);
+        self.gate.begin(group.lines, read_time);
         self.counters.lines += u64::from(group.lines);
         self.counters.recorded_lines += u64::from(group.lines);
         self.counters.bytes += bytes.len() as u64;

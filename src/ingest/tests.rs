@@ -23,6 +23,8 @@ fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
         max_line: 1024 * 1024,
         routes: routes.into(),
         redactor: Arc::default(),
+        metrics: Arc::default(),
+        filter: rules::Filter::default(),
     })
 }
 

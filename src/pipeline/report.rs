@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::{Value, json};
+
 use super::inputs::{self, Stops};
 use crate::buffer;
 use crate::delivery::Handle;
+use crate::ingest::rules::{Count, Counts};
 use crate::ingest::{self, Formats};
-use crate::lifecycle::report::SinkReport;
+use crate::lifecycle::report::{LeftOut, SinkReport};
 use crate::record;
 use crate::sink::console;
 use crate::source::{docker, file};
@@ -87,6 +90,26 @@ pub(super) fn format_figures(formats: &FormatsBySource, source: &str) -> BTreeMa
         formats.counts().into_iter().for_each(|(format, lines)| *figures.entry(format.word()).or_default() += lines);
     }
     figures
+}
+
+/// How much each rule and rate limit has left out since the start.
+pub(super) fn left_out(counts: &Counts) -> Vec<LeftOut> {
+    let one =
+        |count: &Arc<Count>| LeftOut { rule: format!("{} {}", count.kind.word(), count.name), lines: count.lines() };
+    counts.iter().map(one).collect()
+}
+
+/// The same for `logferry status --json`.
+pub(super) fn left_out_json(counts: &Counts) -> Vec<Value> {
+    let one = |count: &Arc<Count>| {
+        json!({
+            "kind": count.kind.word(),
+            "name": count.name,
+            "lines": count.lines(),
+            "records": count.records(),
+        })
+    };
+    counts.iter().map(one).collect()
 }
 
 pub(super) fn file_gap_lines(stats: &file::Stats) -> Vec<String> {

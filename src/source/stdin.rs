@@ -226,6 +226,8 @@ mod tests {
             max_line: ingest::MAX_LINE_BYTES,
             routes: Arc::new([None]),
             redactor: Arc::default(),
+            metrics: Arc::default(),
+            filter: ingest::rules::Filter::default(),
         })
     }
 

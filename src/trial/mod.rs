@@ -7,7 +7,6 @@ pub mod expect;
 pub mod pretty;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -33,8 +32,6 @@ pub struct Trial {
     window: Vec<u8>,
     /// What was redacted so far, by kind.
     redacted: BTreeMap<String, u64>,
-    /// What leaves out lines, with how many it had left out at last.
-    rules: Vec<(Rule, u64)>,
 }
 
 /// What became of one group of lines: of one line, or of a traceback.
@@ -47,28 +44,6 @@ pub struct Tried {
     pub redacted: Vec<(String, u64)>,
     /// None where it was left out; several where its message is too long for one.
     pub records: Vec<TriedRecord>,
-    /// What left it out, in words.
-    pub left_out: Option<String>,
-}
-
-/// Something that leaves out lines, and how many so far.
-pub struct Rule {
-    /// What it does, in words: `dropped by record.drop "noise"`.
-    pub what: String,
-    pub lines: Box<dyn Fn() -> u64 + Send>,
-}
-
-impl fmt::Debug for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule").field("what", &self.what).field("lines", &(self.lines)()).finish()
-    }
-}
-
-impl Tried {
-    /// Why it made no record, in words.
-    pub fn why_no_record(&self) -> &str {
-        self.left_out.as_deref().unwrap_or("has nothing in it")
-    }
 }
 
 /// A record as it would be sent.
@@ -98,21 +73,7 @@ impl Trial {
         let redacted = counted(&redactor);
         let options = Arc::new(ingest::Options { routes: routes.into(), ..options.clone() });
         let sinks = RouteBits::MAX.checked_shr((SINKS_MAX - sinks.min(SINKS_MAX)) as u32).unwrap_or(0);
-        Trial {
-            ingest: stdin::origin(ORIGIN, name, options, run),
-            redactor,
-            sinks,
-            window: Vec::new(),
-            redacted,
-            rules: Vec::new(),
-        }
-    }
-
-    /// Says which of these has left out a group.
-    #[must_use]
-    pub fn with_rules(mut self, rules: Vec<Rule>) -> Self {
-        self.rules = rules.into_iter().map(|rule| ((rule.lines)(), rule)).map(|(lines, rule)| (rule, lines)).collect();
-        self
+        Trial { ingest: stdin::origin(ORIGIN, name, options, run), redactor, sinks, window: Vec::new(), redacted }
     }
 
     /// Columns that are the same for every record, in order.
@@ -166,15 +127,7 @@ impl Trial {
         };
         let redacted = now.iter().filter_map(more).collect();
         self.redacted = now;
-        let mut left_out = None;
-        for (rule, known) in &mut self.rules {
-            let lines = (rule.lines)();
-            if std::mem::replace(known, lines) < lines {
-                left_out = Some(rule.what.clone());
-            }
-        }
-        let lines = (before + 1, self.ingest.counters().lines);
-        Tried { lines, seen: *self.ingest.seen(), redacted, records, left_out }
+        Tried { lines: (before + 1, self.ingest.counters().lines), seen: *self.ingest.seen(), redacted, records }
     }
 
     fn records(&self, section: &Section) -> Vec<TriedRecord> {
@@ -201,11 +154,11 @@ fn counted(redactor: &Redactor) -> BTreeMap<String, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::{Ansi, MAX_LINE_BYTES, Multiline, Parser, Zone};
-    use crate::record::Rule as When;
+    use crate::ingest::rules::Filter;
+    use crate::ingest::{Ansi, MAX_LINE_BYTES, Multiline, Outcome, Parser, Zone};
+    use crate::record::Rule;
 
-    /// The defaults of a source.
-    pub(super) fn options(routes: Vec<Option<When>>) -> ingest::Options {
+    fn options(routes: Vec<Option<Rule>>) -> ingest::Options {
         ingest::Options {
             formats: Arc::default(),
             parser: Parser::Auto,
@@ -215,11 +168,13 @@ mod tests {
             max_line: MAX_LINE_BYTES,
             routes: routes.into(),
             redactor: Arc::default(),
+            filter: Filter::default(),
+            metrics: Arc::default(),
         }
     }
 
-    fn level(level: &str) -> Option<When> {
-        Some(When::new(vec![("Level".to_owned(), vec![level.to_owned()])]))
+    fn level(level: &str) -> Option<Rule> {
+        Some(Rule::new(vec![("Level".to_owned(), vec![level.to_owned()])]))
     }
 
     fn try_all(trial: &mut Trial, text: &[u8], chunk: usize) -> Vec<Tried> {
@@ -261,7 +216,7 @@ mod tests {
                 ],
                 "in pieces of {chunk}"
             );
-            assert!(tried.iter().all(|t| t.left_out.is_none()));
+            assert!(tried.iter().all(|t| t.seen.outcome == Outcome::Recorded));
             assert_eq!(tried[0].redacted, [("password".to_owned(), 1)]);
             let document = String::from_utf8(tried[0].records[0].document.clone()).expect("text");
             assert!(document.starts_with("{\"@timestamp\":\"2026-11-20T23:00:33.123Z\",\"EventID\":"), "{document}");
@@ -294,17 +249,6 @@ mod tests {
         }
         let mut trial = Trial::new(&options((0..SINKS_MAX).map(|_| None).collect()), "s", &RunColumns::default());
         assert_eq!(try_all(&mut trial, b"plain\n", 4096)[0].records[0].route, RouteBits::MAX);
-    }
-
-    #[test]
-    fn what_left_lines_out_is_said() {
-        // Stands in for one that leaves out every second group.
-        let calls = std::sync::atomic::AtomicU64::new(0);
-        let lines = Box::new(move || calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) / 2);
-        let rule = Rule { what: "dropped".to_owned(), lines };
-        let mut trial = Trial::new(&options(vec![None]), "s", &RunColumns::default()).with_rules(vec![rule]);
-        let said: Vec<bool> = try_all(&mut trial, b"a\nb\nc\nd\n", 4096).iter().map(|t| t.left_out.is_some()).collect();
-        assert_eq!(said, [false, true, false, true]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod containers;
 mod dockerd;
 mod exits;
 mod kills;
+mod limit;
 mod load;
 mod oracle;
 mod restarts;

@@ -22,7 +22,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["record", "ingest", "source", "buffer", "sink", "http", "azure", "trial"]),
     (
         "pipeline",
-        &["record", "ingest", "source", "buffer", "delivery", "manifest", "sink", "lifecycle", "http", "azure"],
+        &[
+            "record",
+            "ingest",
+            "source",
+            "buffer",
+            "delivery",
+            "manifest",
+            "sink",
+            "lifecycle",
+            "http",
+            "azure",
+            "telemetry",
+        ],
     ),
     (
         "cli",

@@ -235,3 +235,23 @@ async fn the_daemon_counts_lines_by_what_they_were_taken_for() {
     assert_eq!(formats, serde_json::json!({"json": 1, "klog": 1, "plain": 1, "python": 5}));
     assert_eq!(running.stop().code, Some(0));
 }
+
+#[test]
+fn what_a_rule_leaves_out_is_shown_with_the_rule() {
+    let ferry = Ferry::new(
+        "[[sources.file]]\nname = \"agent\"\ninclude = [\"{dir}/in/*.log\"]\n[sinks.file]\npath = \"{dir}/all.ndjson\"\n\
+         [[record.drop]]\nwhen = { LoggerName = \"nothing\" }\n[[record.drop]]\nwhen = { LoggerName = \"urllib3*\" }\n\
+         [[record.sample]]\nwhen = { Level = [\"DEBUG\"] }\nkeep = 0.0\n",
+    );
+    let lines = "2026-11-20 23:00:33,123 - urllib3.pool - INFO - a\n2026-11-20 23:00:33,124 - app - DEBUG - b\n\
+                 2026-11-20 23:00:33,125 - app - ERROR - c\n";
+    let (code, out, said) = try_text(&["-c", &config(&ferry)], lines.as_bytes());
+    assert_eq!(code, Some(0), "{said}");
+    for part in ["dropped by record.drop[1]", "left out by record.sample[0]", "    Message      c\n"] {
+        assert!(out.contains(part), "{part}\n--- in ---\n{out}");
+    }
+    assert!(said.contains("3 lines, 1 records\n"), "{said}");
+    assert!(said.contains("no record: 1 (dropped by record.drop[1])"), "{said}");
+    let (code, out, said) = try_text(&["-c", &config(&ferry), "--format", "ndjson"], lines.as_bytes());
+    assert_eq!((code, out.lines().count()), (Some(0), 1), "{out}{said}");
+}

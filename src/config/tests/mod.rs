@@ -3,8 +3,10 @@
 mod effective;
 mod example;
 mod layered;
+mod metrics;
 mod options;
 mod wrong;
+mod wrong_rules;
 mod wrong_sinks;
 
 use super::*;

@@ -234,8 +234,6 @@ include = ["/l/*.log"]
 multiline = { start = "^x" }
 [record]
 columns = { TraceID = "t" }
-[[record.drop]]
-when = { Level = "DEBUG" }
 [sinks.console]
 "#,
         &[],
@@ -246,10 +244,7 @@ f.toml:6: sources.file[0].multiline: a table here is not available yet
 f.toml:8: record.columns: is not available yet
     expected: nothing: leave it out
 
-f.toml:9: record.drop: is not available yet
-    expected: nothing: leave it out
-
-3 mistakes in f.toml
+2 mistakes in f.toml
 "#,
     );
 }

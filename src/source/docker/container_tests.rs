@@ -22,6 +22,8 @@ fn options() -> Options {
             max_line: 1024 * 1024,
             routes: Arc::new([None]),
             redactor: Arc::default(),
+            metrics: Arc::default(),
+            filter: ingest::rules::Filter::default(),
         },
     }
 }

@@ -126,6 +126,8 @@ impl Engine {
                 max_line: 8 * 1024 * 1024,
                 routes: Arc::new([None]),
                 redactor: Arc::default(),
+                metrics: Arc::default(),
+                filter: ingest::rules::Filter::default(),
             },
         }
     }

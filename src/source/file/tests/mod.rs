@@ -61,6 +61,8 @@ fn options(name: &str, include: &[String]) -> Options {
             max_line: 1024 * 1024,
             routes: Arc::from([None]),
             redactor: Arc::default(),
+            metrics: Arc::default(),
+            filter: ingest::rules::Filter::default(),
         },
     }
 }
