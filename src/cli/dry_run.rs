@@ -204,7 +204,7 @@ impl Figures {
         let _ = writeln!(
             out,
             "\nEverything in Azure Monitor: at most {} GB billed (10^9 bytes), {azure_bytes} bytes of JSON. Azure bills the text \
-             of the columns, without their names: a short record comes to half of that.",
+             of the columns that it stores, which is less than this JSON.",
             gb(azure_bytes)
         );
         let _ = writeln!(

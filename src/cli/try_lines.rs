@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use super::check::counted;
 use super::{ConfigArgument, Usage, find_source, identity, load, named, runtime, ship};
 use crate::azure::whereabouts::Whereabouts;
 use crate::config::{Config, Purpose};
@@ -34,7 +35,8 @@ const OUTPUT_BYTES: usize = 64 * 1024;
 const EXAMPLES: &str = "\
 Nothing is sent or kept, no file of the configuration is read and nobody is asked: columns that Azure's metadata
 service, a path or a container would give are not there. Column Origin is all zeros, and the same lines give the same
-EventIDs. A group of lines (a traceback) is shown when the next line comes, or after a second.
+EventIDs. A group of lines (a traceback) is shown when the next line comes, or after a second. Rules that drop and sample
+apply, rate limits do not.
 
 Examples:
   tail -n 20 app.log | logferry try                            with the defaults
@@ -123,6 +125,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     if !bench.unknown.is_empty() {
         eprintln!("logferry: left out, as Azure's metadata service is not asked: {}", bench.unknown.join(", "));
     }
+    if io::stdin().is_terminal() {
+        eprintln!("logferry: lines from this terminal; Ctrl-D ends them");
+    }
     let trial = Trial::new(options, name, &bench.run);
     let colour = io::stdout().is_terminal();
     let style = (arguments.format == Shown::Pretty).then(|| Style { sinks: bench.sinks.clone(), colour });
@@ -209,6 +214,9 @@ impl Showing {
         let Showing { trial, style, has_sinks, output, sum, reader_is_gone } = self;
         let _ = trial.take(bytes, flush, |tried| {
             sum.add(&tried);
+            if *has_sinks {
+                sum.unrouted += tried.records.iter().filter(|record| record.route == 0).count() as u64;
+            }
             match style {
                 Some(style) => output.extend_from_slice(pretty::tried(&tried, constants, style).as_bytes()),
                 None => {
@@ -263,7 +271,6 @@ impl Sum {
         let lines = (tried.lines.1 + 1).saturating_sub(tried.lines.0);
         self.lines += lines;
         self.records += tried.records.len() as u64;
-        self.unrouted += tried.records.iter().filter(|record| record.route == 0).count() as u64;
         let formats = tried.seen.formats();
         let words: Vec<&str> = formats.iter().map(|format| format.word()).collect();
         *self.formats.entry(words.join(" + ")).or_default() += lines;
@@ -283,9 +290,12 @@ impl Sum {
             let counts: Vec<(String, u64)> = counts.iter().map(|(name, count)| (name.clone(), *count)).collect();
             kinds(&counts)
         };
-        let mut out = format!("{} lines, {} records\n", self.lines, self.records);
+        let mut out = format!("{}, {}\n", counted(self.lines, "line"), counted(self.records, "record"));
         if self.lines > 0 {
             out.push_str(&format!("lines by format: {}\n", listed(&self.formats)));
+        }
+        if self.unrouted > 0 {
+            out.push_str(&format!("{} for no sink\n", counted(self.unrouted, "record")));
         }
         for (reason, lines) in &self.whole {
             out.push_str(&format!("kept whole: {lines} ({}: {})\n", reason.word(), reason.layout()));

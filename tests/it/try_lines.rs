@@ -130,12 +130,17 @@ fn the_source_decides_how_lines_are_read_and_the_rules_where_they_go() {
         &["goes to      errors, file\n", "Source       first\n"],
         "as those of the source first; --source",
     );
-    check(&["--source", "first"], debug, &["goes to      no sink: the `when` of none matches\n"], "1 lines, 1 records");
+    check(
+        &["--source", "first"],
+        debug,
+        &["goes to      no sink: the `when` of none matches\n"],
+        "1 record for no sink\n",
+    );
     check(
         &["--source", "second"],
         error,
         &["line 1  raw (nothing is read out of a line)\n", "Source       second\n", "goes to      file\n"],
-        "1 lines",
+        "1 line, 1 record\n",
     );
     let (code, _, said) = try_text(&["-c", &config(&ferry), "--source", "secnd"], b"");
     assert_eq!(code, Some(2));
@@ -250,7 +255,7 @@ fn what_a_rule_leaves_out_is_shown_with_the_rule() {
     for part in ["dropped by record.drop[1]", "left out by record.sample[0]", "    Message      c\n"] {
         assert!(out.contains(part), "{part}\n--- in ---\n{out}");
     }
-    assert!(said.contains("3 lines, 1 records\n"), "{said}");
+    assert!(said.contains("3 lines, 1 record\n"), "{said}");
     assert!(said.contains("no record: 1 (dropped by record.drop[1])"), "{said}");
     let (code, out, said) = try_text(&["-c", &config(&ferry), "--format", "ndjson"], lines.as_bytes());
     assert_eq!((code, out.lines().count()), (Some(0), 1), "{out}{said}");
