@@ -140,9 +140,9 @@ pub struct Pipeline {
     lags: Vec<Arc<lag::Lag>>,
     announced: Option<Following>,
     redactor: Arc<Redactor>,
+    formats: report::FormatsBySource,
     metrics: Arc<Metrics>,
     left_out: Counts,
-    formats: report::FormatsBySource,
 }
 
 /// What Azure announces is followed for as long as this value lives.
@@ -273,9 +273,9 @@ impl Pipeline {
             rates,
             lags,
             redactor: Arc::clone(&redactor),
+            formats,
             metrics: Arc::clone(&metrics),
             left_out,
-            formats,
             announced: None,
         };
         let files = match archives {
@@ -412,9 +412,9 @@ impl Pipeline {
             lags: self.lags.clone(),
             announced: self.announced.as_ref().map(|following| Arc::clone(&following.board)),
             redactor: Arc::clone(&self.redactor),
+            formats: Arc::clone(&self.formats),
             metrics: Arc::clone(&self.metrics),
             left_out: Arc::clone(&self.left_out),
-            formats: Arc::clone(&self.formats),
         }
     }
 

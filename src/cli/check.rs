@@ -31,9 +31,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     println!(
         "{}: no mistakes; {}, {}, {}",
         loaded.file,
-        counted(config.files.len(), "file source"),
-        counted(config.docker.len(), "Docker source"),
-        counted(config.sinks.len(), "sink")
+        counted(config.files.len() as u64, "file source"),
+        counted(config.docker.len() as u64, "Docker source"),
+        counted(config.sinks.len() as u64, "sink")
     );
     tests(&loaded)?;
     if !arguments.online {
@@ -55,7 +55,7 @@ fn tests(loaded: &Loaded) -> Result<(), Usage> {
     let bench = Bench::new(&loaded.config);
     let failed: Vec<(&Test, Vec<Failure>)> =
         tests.iter().map(|test| (test, bench.run(test))).filter(|(_, failures)| !failures.is_empty()).collect();
-    println!("{} passed", counted(tests.len() - failed.len(), "test"));
+    println!("{} passed", counted((tests.len() - failed.len()) as u64, "test"));
     if failed.is_empty() {
         return Ok(());
     }
@@ -74,7 +74,7 @@ fn block(loaded: &Loaded, test: &Test, failure: &Failure) -> String {
 }
 
 /// `1 sink`, `2 sinks`.
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -11,6 +11,7 @@ use super::ship::{Arguments, Shipped, TemporaryState, embedded, is_without_confi
 use super::{Usage, find_source, load, pipeline_setup, runtime, start_log};
 use crate::config::{Config, Purpose};
 use crate::lifecycle::Report;
+use crate::lifecycle::report::LeftOut;
 use crate::pipeline::{Setup, Watched};
 use crate::record::{Rule, SINKS_MAX};
 use crate::sink::tally::{self, Count, Counts, Group};
@@ -169,6 +170,8 @@ struct Figures {
     other: Count,
     sinks: Vec<(String, &'static str, Count)>,
     redactions: Vec<(String, u64)>,
+    /// What rules and rate limits left out.
+    left_out: Vec<LeftOut>,
 }
 
 impl Figures {
@@ -186,6 +189,7 @@ impl Figures {
             other,
             sinks: counted.sinks.iter().map(|s| (s.name.to_string(), s.kind, s.counts.get().all)).collect(),
             redactions: report.redactions.clone(),
+            left_out: report.left_out.iter().filter(|rule| rule.lines > 0).cloned().collect(),
         }
     }
 
@@ -200,7 +204,7 @@ impl Figures {
         let _ = writeln!(
             out,
             "\nEverything in Azure Monitor: at most {} GB billed (10^9 bytes), {azure_bytes} bytes of JSON. Azure bills the text \
-             of the columns, without their names: a short record comes to half of that.",
+             of the columns that it stores, which is less than this JSON.",
             gb(azure_bytes)
         );
         let _ = writeln!(
@@ -210,6 +214,9 @@ impl Figures {
         if !self.redactions.is_empty() {
             let kinds: Vec<String> = self.redactions.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
             let _ = writeln!(out, "redacted: {}", kinds.join(", "));
+        }
+        for LeftOut { rule, lines } in &self.left_out {
+            let _ = writeln!(out, "left out by {rule}: {lines} lines");
         }
         if !self.whole {
             let _ = writeln!(out, "NOT ALL WAS READ: a signal came before the end.");
@@ -282,6 +289,7 @@ impl Figures {
             "loggers": groups.collect::<Vec<_>>(),
             "other": {"records": self.other.records, "bytes": self.other.bytes, "azure_bytes": self.other.azure_bytes},
             "sinks": sinks.collect::<Vec<_>>(),
+            "left_out": self.left_out.iter().map(|left| json!({"rule": left.rule, "lines": left.lines})).collect::<Vec<_>>(),
             "redactions": self.redactions.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         })
     }

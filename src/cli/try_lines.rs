@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use super::check::counted;
 use super::{ConfigArgument, Usage, find_source, identity, load, named, runtime, ship};
 use crate::azure::whereabouts::Whereabouts;
 use crate::config::{Config, Purpose};
-use crate::ingest::rules::Counts;
-use crate::ingest::{self, Flush, Format, GROUP_QUIET};
+use crate::ingest::{self, Flush, Format, GROUP_QUIET, Outcome};
 use crate::lifecycle::identity::settle;
 use crate::lifecycle::report::EXIT_DELIVERED;
 use crate::lifecycle::{Signals, state_dir};
 use crate::pipeline;
 use crate::source::{RunColumns, stdin};
 use crate::trial::expect::{self, Failure, Test};
-use crate::trial::pretty::{self, Style, kinds};
+use crate::trial::pretty::{self, Style, kinds, left_out};
 use crate::trial::{Trial, Tried};
 
 /// Name of the source where the configuration has none, as `ship -` calls it.
@@ -35,7 +35,8 @@ const OUTPUT_BYTES: usize = 64 * 1024;
 const EXAMPLES: &str = "\
 Nothing is sent or kept, no file of the configuration is read and nobody is asked: columns that Azure's metadata
 service, a path or a container would give are not there. Column Origin is all zeros, and the same lines give the same
-EventIDs. A group of lines (a traceback) is shown when the next line comes, or after a second.
+EventIDs. A group of lines (a traceback) is shown when the next line comes, or after a second. Rules that drop and sample
+apply, rate limits do not.
 
 Examples:
   tail -n 20 app.log | logferry try                            with the defaults
@@ -103,11 +104,7 @@ impl Bench {
     pub(super) fn run(&self, test: &Test) -> Vec<Failure> {
         // That there is such a source was checked.
         let Some((name, options)) = self.source(test.source.as_deref()) else { return Vec::new() };
-        expect::run(test, self.trial(name, options), &self.sinks)
-    }
-
-    fn trial(&self, name: &str, options: &ingest::Options) -> Trial {
-        Trial::new(options, name, &self.run).with_rules(&self.left_out)
+        expect::run(test, options, name, &self.run, &self.sinks)
     }
 }
 
@@ -130,7 +127,10 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     if !bench.unknown.is_empty() {
         eprintln!("logferry: left out, as Azure's metadata service is not asked: {}", bench.unknown.join(", "));
     }
-    let trial = bench.trial(name, options);
+    if io::stdin().is_terminal() {
+        eprintln!("logferry: lines from this terminal; Ctrl-D ends them");
+    }
+    let trial = Trial::new(options, name, &bench.run);
     let colour = io::stdout().is_terminal();
     let style = (arguments.format == Shown::Pretty).then(|| Style { sinks: bench.sinks.clone(), colour });
     let has_sinks = !bench.sinks.is_empty();
@@ -216,6 +216,9 @@ impl Showing {
         let Showing { trial, style, has_sinks, output, sum, reader_is_gone } = self;
         let _ = trial.take(bytes, flush, |tried| {
             sum.add(&tried);
+            if *has_sinks {
+                sum.unrouted += tried.records.iter().filter(|record| record.route == 0).count() as u64;
+            }
             match style {
                 Some(style) => output.extend_from_slice(pretty::tried(&tried, constants, style).as_bytes()),
                 None => {
@@ -270,15 +273,14 @@ impl Sum {
         let lines = (tried.lines.1 + 1).saturating_sub(tried.lines.0);
         self.lines += lines;
         self.records += tried.records.len() as u64;
-        self.unrouted += tried.records.iter().filter(|record| record.route == 0).count() as u64;
         let formats = tried.seen.formats();
         let words: Vec<&str> = formats.iter().map(|format| format.word()).collect();
         *self.formats.entry(words.join(" + ")).or_default() += lines;
         if let Some(reason) = formats.iter().find(|format| !format.is_recognised()) {
             *self.whole.entry(*reason).or_default() += lines;
         }
-        if let Some(what) = &tried.left_out {
-            *self.left_out.entry(what.clone()).or_default() += lines;
+        if tried.seen.outcome != Outcome::Recorded {
+            *self.left_out.entry(left_out(tried.seen.outcome)).or_default() += lines;
         }
         for (kind, count) in &tried.redacted {
             *self.redacted.entry(kind.clone()).or_default() += count;
@@ -290,9 +292,12 @@ impl Sum {
             let counts: Vec<(String, u64)> = counts.iter().map(|(name, count)| (name.clone(), *count)).collect();
             kinds(&counts)
         };
-        let mut out = format!("{} lines, {} records\n", self.lines, self.records);
+        let mut out = format!("{}, {}\n", counted(self.lines, "line"), counted(self.records, "record"));
         if self.lines > 0 {
             out.push_str(&format!("lines by format: {}\n", listed(&self.formats)));
+        }
+        if self.unrouted > 0 {
+            out.push_str(&format!("{} for no sink\n", counted(self.unrouted, "record")));
         }
         for (reason, lines) in &self.whole {
             out.push_str(&format!("kept whole: {lines} ({}: {})\n", reason.word(), reason.layout()));
@@ -314,18 +319,21 @@ mod tests {
 
     #[test]
     fn a_sum_counts_lines_by_what_they_were_taken_for() {
-        let seen = Seen::of(&[Format::Cri, Format::Plain]);
-        let with = |lines, seen, redacted| Tried { lines, seen, redacted, records: Vec::new(), left_out: None };
+        let seen = Seen::of(&[Format::Cri, Format::Plain], Outcome::Recorded);
+        let with = |lines, seen, redacted| Tried { lines, seen, redacted, records: Vec::new() };
         let mut sum = Sum::default();
-        sum.add(&with((1, 3), Seen::of(&[Format::PythonDashed, Format::Traceback]), vec![("jwt".to_owned(), 2)]));
+        sum.add(&with(
+            (1, 3),
+            Seen::of(&[Format::PythonDashed, Format::Traceback], Outcome::Recorded),
+            vec![("jwt".to_owned(), 2)],
+        ));
         sum.add(&with((4, 4), seen, vec![("jwt".to_owned(), 1)]));
-        let dropped = with((5, 5), Seen::of(&[Format::Json]), Vec::new());
-        sum.add(&Tried { left_out: Some("dropped by record.drop 0".to_owned()), ..dropped });
+        sum.add(&with((5, 5), Seen::of(&[Format::Json], Outcome::Dropped { rule: 0 }), Vec::new()));
         assert_eq!(
             sum.text(),
             "5 lines, 0 records\nlines by format: cri + plain 1, json 1, python + traceback 3\n\
              kept whole: 1 (plain: no format fits: the line is its own message)\n\
-             no record: 1 (dropped by record.drop 0)\nredacted: jwt 3\n"
+             no record: 1 (dropped by record.drop[0])\nredacted: jwt 3\n"
         );
     }
 }

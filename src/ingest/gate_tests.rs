@@ -68,6 +68,7 @@ impl Origin {
     fn new(filter: Filter, multiline: Multiline) -> Self {
         let errors = globs(&[("Level", &["ERROR"])]);
         let options = Arc::new(Options {
+            formats: Arc::default(),
             parser: Parser::Auto,
             ansi: Ansi::Strip,
             multiline,

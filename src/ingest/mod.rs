@@ -40,7 +40,7 @@ use gate::Gate;
 pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
 pub use parse::format::Format;
 use redact::Redaction;
-pub use seen::{Formats, Seen};
+pub use seen::{Formats, Outcome, Seen};
 
 /// When the bytes of a window came about.
 pub trait Times {

@@ -1,5 +1,5 @@
-//! What was seen of one group of lines: noted in passing, in a few bytes, and summed up for each source, for whoever wants to
-//! know why a line became the record that it is. Nothing is decided here.
+//! What was seen of one group of lines and what became of it: noted in passing, in a few bytes, and summed up for each
+//! source, for whoever wants to know why. Nothing is decided here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,15 +9,30 @@ use super::parse::format::Format;
 /// Most formats of one group, one within the other: what wraps it, its head, what follows that, a traceback.
 const FORMATS_MAX: usize = 4;
 
+/// What became of a group of lines. `rule`: index in its list of the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is a record, or several.
+    #[default]
+    Recorded,
+    /// A rule of `record.drop` left it out.
+    Dropped { rule: usize },
+    /// A rule of `record.sample` left it out.
+    Sampled { rule: usize },
+    /// The rate limit of its source left it out.
+    Limited,
+}
+
 /// What the last group was taken for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     formats: [Format; FORMATS_MAX],
     count: u8,
+    pub outcome: Outcome,
 }
 
 impl Seen {
-    /// From the outermost to the innermost.
+    /// From the outermost to the innermost; one that is not known by name is [`Format::Plain`].
     pub fn formats(&self) -> &[Format] {
         self.formats.get(..usize::from(self.count)).unwrap_or_default()
     }
@@ -30,8 +45,8 @@ impl Seen {
 
     /// With these.
     #[cfg(test)]
-    pub(crate) fn of(formats: &[Format]) -> Self {
-        let mut seen = Seen::default();
+    pub(crate) fn of(formats: &[Format], outcome: Outcome) -> Self {
+        let mut seen = Seen { outcome, ..Seen::default() };
         formats.iter().for_each(|format| seen.note(*format));
         seen
     }
@@ -89,14 +104,18 @@ mod tests {
 
     #[test]
     fn formats_stand_in_their_order_and_are_bounded() {
-        assert_eq!(Seen::default().formats(), []);
-        let all = [Format::Cri, Format::Klog, Format::Json, Format::Traceback, Format::Head];
-        assert_eq!(Seen::of(&all).formats(), &all[..FORMATS_MAX]);
+        let mut seen = Seen::default();
+        assert_eq!((seen.formats(), seen.outcome), (&[][..], Outcome::Recorded));
+        for format in [Format::Cri, Format::Klog, Format::Json, Format::Traceback, Format::Head] {
+            seen.note(format);
+        }
+        assert_eq!(seen.formats(), [Format::Cri, Format::Klog, Format::Json, Format::Traceback]);
     }
 
     #[test]
     fn lines_count_under_the_innermost_format() {
-        let check = |formats: &[Format], expected: Format| assert_eq!(Seen::of(formats).format(), expected);
+        let check =
+            |formats: &[Format], expected: Format| assert_eq!(Seen::of(formats, Outcome::Recorded).format(), expected);
         check(&[], Format::Plain);
         check(&[Format::Cri, Format::Plain], Format::Plain);
         check(&[Format::PythonDashed, Format::Traceback], Format::PythonDashed);

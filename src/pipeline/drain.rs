@@ -69,9 +69,9 @@ pub struct Drainer {
     pub(super) lags: Vec<Arc<Lag>>,
     pub(super) announced: Option<Arc<Board>>,
     pub(super) redactor: Arc<Redactor>,
+    pub(super) formats: FormatsBySource,
     pub(super) metrics: Arc<Metrics>,
     pub(super) left_out: Counts,
-    pub(super) formats: FormatsBySource,
 }
 
 /// How far a drain is.

@@ -62,26 +62,6 @@ pub(super) fn sink_report(sink: &Handle, unfinished: bool, left: u64) -> SinkRep
     }
 }
 
-/// How much each rule and rate limit has left out since the start.
-pub(super) fn left_out(counts: &Counts) -> Vec<LeftOut> {
-    let one =
-        |count: &Arc<Count>| LeftOut { rule: format!("{} {}", count.kind.word(), count.name), lines: count.lines() };
-    counts.iter().map(one).collect()
-}
-
-/// The same for `logferry status --json`.
-pub(super) fn left_out_json(counts: &Counts) -> Vec<Value> {
-    let one = |count: &Arc<Count>| {
-        json!({
-            "kind": count.kind.word(),
-            "name": count.name,
-            "lines": count.lines(),
-            "records": count.records(),
-        })
-    };
-    counts.iter().map(one).collect()
-}
-
 /// Each source and its lines by format.
 pub(super) type FormatsBySource = Arc<[(String, Arc<Formats>)]>;
 
@@ -110,6 +90,26 @@ pub(super) fn format_figures(formats: &FormatsBySource, source: &str) -> BTreeMa
         formats.counts().into_iter().for_each(|(format, lines)| *figures.entry(format.word()).or_default() += lines);
     }
     figures
+}
+
+/// How much each rule and rate limit has left out since the start.
+pub(super) fn left_out(counts: &Counts) -> Vec<LeftOut> {
+    let one =
+        |count: &Arc<Count>| LeftOut { rule: format!("{} {}", count.kind.word(), count.name), lines: count.lines() };
+    counts.iter().map(one).collect()
+}
+
+/// The same for `logferry status --json`.
+pub(super) fn left_out_json(counts: &Counts) -> Vec<Value> {
+    let one = |count: &Arc<Count>| {
+        json!({
+            "kind": count.kind.word(),
+            "name": count.name,
+            "lines": count.lines(),
+            "records": count.records(),
+        })
+    };
+    counts.iter().map(one).collect()
 }
 
 pub(super) fn file_gap_lines(stats: &file::Stats) -> Vec<String> {

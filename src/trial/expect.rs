@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::pretty::left_out;
 use super::{Trial, Tried, TriedRecord};
-use crate::ingest::Flush;
+use crate::ingest::{self, Flush};
+use crate::source::RunColumns;
 
 /// Longest value that a failure shows, in characters.
 const SHOWN_MAX_CHARS: usize = 300;
@@ -63,12 +65,12 @@ pub struct Failure {
     pub found: String,
 }
 
-/// Lets the lines of a test become records; says what is not as expected. `trial`: of the test's source, fresh. `sinks`: names
-/// of all sinks, in the order of their route bits.
-pub fn run(test: &Test, mut trial: Trial, sinks: &[Arc<str>]) -> Vec<Failure> {
+/// Lets the lines of a test become records, as those of the source `name`; says what is not as expected. `sinks`: names of
+/// all sinks, in the order of their route bits.
+pub fn run(test: &Test, options: &ingest::Options, name: &str, run: &RunColumns, sinks: &[Arc<str>]) -> Vec<Failure> {
     let text: String = test.lines.iter().map(|line| format!("{line}\n")).collect();
     let mut groups = Vec::new();
-    let taken = trial.take(text.as_bytes(), Flush::All, |tried| {
+    let taken = Trial::new(options, name, run).take(text.as_bytes(), Flush::All, |tried| {
         groups.push(tried);
         ControlFlow::Continue(())
     });
@@ -128,7 +130,7 @@ fn listed(groups: &[Tried]) -> String {
     let mut words: Vec<String> = Vec::new();
     for group in groups {
         if group.records.is_empty() {
-            words.push(format!("line {} {}", group.lines.0, group.why_no_record()));
+            words.push(format!("line {} {}", group.lines.0, left_out(group.seen.outcome)));
         }
         for record in &group.records {
             let columns = columns(record);
@@ -252,15 +254,29 @@ fn shown(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Rule as When;
-    use crate::source::RunColumns;
-    use crate::trial::tests::options;
+    use crate::ingest::rules::Filter;
+    use crate::ingest::{Ansi, MAX_LINE_BYTES, Multiline, Parser, Zone};
+    use crate::record::Rule;
     use serde_json::json;
 
+    fn options() -> ingest::Options {
+        let errors = Rule::new(vec![("Level".to_owned(), vec!["ERROR".to_owned()])]);
+        ingest::Options {
+            formats: Arc::default(),
+            parser: Parser::Auto,
+            ansi: Ansi::Strip,
+            multiline: Multiline::Auto,
+            zone: Zone::Utc,
+            max_line: MAX_LINE_BYTES,
+            routes: Arc::new([None, Some(errors)]),
+            redactor: Arc::default(),
+            filter: Filter::default(),
+            metrics: Arc::default(),
+        }
+    }
+
     fn failures(test: &Test) -> Vec<Failure> {
-        let errors = When::new(vec![("Level".to_owned(), vec!["ERROR".to_owned()])]);
-        let trial = Trial::new(&options(vec![None, Some(errors)]), "s", &RunColumns::default());
-        run(test, trial, &["all".into(), "errors".into()])
+        run(test, &options(), "s", &RunColumns::default(), &["all".into(), "errors".into()])
     }
 
     fn test(lines: &[&str], expect: Option<&[Value]>, sinks: Option<&[&str]>) -> Test {

@@ -33,8 +33,6 @@ pub struct Trial {
     window: Vec<u8>,
     /// What was redacted so far, by kind.
     redacted: BTreeMap<String, u64>,
-    /// What leaves out lines, with how many it had left out at last.
-    rules: Vec<(Arc<Count>, u64)>,
 }
 
 /// What became of one group of lines: of one line, or of a traceback.
@@ -47,15 +45,6 @@ pub struct Tried {
     pub redacted: Vec<(String, u64)>,
     /// None where it was left out; several where its message is too long for one.
     pub records: Vec<TriedRecord>,
-    /// What left it out, in words.
-    pub left_out: Option<String>,
-}
-
-impl Tried {
-    /// Why it made no record, in words.
-    pub fn why_no_record(&self) -> &str {
-        self.left_out.as_deref().unwrap_or("has nothing in it")
-    }
 }
 
 /// `dropped by record.drop[0]`; by name where it has one.
@@ -96,21 +85,7 @@ impl Trial {
         let redacted = counted(&redactor);
         let options = Arc::new(ingest::Options { routes: routes.into(), ..options.clone() });
         let sinks = RouteBits::MAX.checked_shr((SINKS_MAX - sinks.min(SINKS_MAX)) as u32).unwrap_or(0);
-        Trial {
-            ingest: stdin::origin(ORIGIN, name, options, run),
-            redactor,
-            sinks,
-            window: Vec::new(),
-            redacted,
-            rules: Vec::new(),
-        }
-    }
-
-    /// Says which of these rules and limits has left out a group.
-    #[must_use]
-    pub fn with_rules(mut self, rules: &[Arc<Count>]) -> Self {
-        self.rules = rules.iter().map(|rule| (Arc::clone(rule), rule.lines())).collect();
-        self
+        Trial { ingest: stdin::origin(ORIGIN, name, options, run), redactor, sinks, window: Vec::new(), redacted }
     }
 
     /// Columns that are the same for every record, in order.
@@ -164,15 +139,7 @@ impl Trial {
         };
         let redacted = now.iter().filter_map(more).collect();
         self.redacted = now;
-        let mut left_out = None;
-        for (rule, known) in &mut self.rules {
-            let lines = rule.lines();
-            if std::mem::replace(known, lines) < lines {
-                left_out = Some(in_words(rule));
-            }
-        }
-        let lines = (before + 1, self.ingest.counters().lines);
-        Tried { lines, seen: *self.ingest.seen(), redacted, records, left_out }
+        Tried { lines: (before + 1, self.ingest.counters().lines), seen: *self.ingest.seen(), redacted, records }
     }
 
     fn records(&self, section: &Section) -> Vec<TriedRecord> {
@@ -199,12 +166,11 @@ fn counted(redactor: &Redactor) -> BTreeMap<String, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::rules::{Drop, Filter, Rules};
-    use crate::ingest::{Ansi, MAX_LINE_BYTES, Multiline, Parser, Zone};
-    use crate::record::Rule as When;
+    use crate::ingest::rules::Filter;
+    use crate::ingest::{Ansi, MAX_LINE_BYTES, Multiline, Outcome, Parser, Zone};
+    use crate::record::Rule;
 
-    /// The defaults of a source.
-    pub(super) fn options(routes: Vec<Option<When>>) -> ingest::Options {
+    fn options(routes: Vec<Option<Rule>>) -> ingest::Options {
         ingest::Options {
             formats: Arc::default(),
             parser: Parser::Auto,
@@ -219,8 +185,8 @@ mod tests {
         }
     }
 
-    fn level(level: &str) -> Option<When> {
-        Some(When::new(vec![("Level".to_owned(), vec![level.to_owned()])]))
+    fn level(level: &str) -> Option<Rule> {
+        Some(Rule::new(vec![("Level".to_owned(), vec![level.to_owned()])]))
     }
 
     fn try_all(trial: &mut Trial, text: &[u8], chunk: usize) -> Vec<Tried> {
@@ -262,7 +228,7 @@ mod tests {
                 ],
                 "in pieces of {chunk}"
             );
-            assert!(tried.iter().all(|t| t.left_out.is_none()));
+            assert!(tried.iter().all(|t| t.seen.outcome == Outcome::Recorded));
             assert_eq!(tried[0].redacted, [("password".to_owned(), 1)]);
             let document = String::from_utf8(tried[0].records[0].document.clone()).expect("text");
             assert!(document.starts_with("{\"@timestamp\":\"2026-11-20T23:00:33.123Z\",\"EventID\":"), "{document}");
@@ -295,21 +261,6 @@ mod tests {
         }
         let mut trial = Trial::new(&options((0..SINKS_MAX).map(|_| None).collect()), "s", &RunColumns::default());
         assert_eq!(try_all(&mut trial, b"plain\n", 4096)[0].records[0].route, RouteBits::MAX);
-    }
-
-    #[test]
-    fn what_left_lines_out_is_said() {
-        let noise = When::new(vec![("Message".to_owned(), vec!["noise*".to_owned()])]);
-        let (other, count) = (Count::new(Kind::Drop, "0"), Count::new(Kind::Drop, "noise"));
-        let drop = vec![Drop { when: noise, count: Arc::clone(&count) }];
-        let rules = Arc::new(Rules { drop, sample: Vec::new() });
-        let options = ingest::Options { filter: Filter::new(&rules, None), ..options(vec![None]) };
-        let mut trial = Trial::new(&options, "s", &RunColumns::default()).with_rules(&[other, count]);
-        let said: Vec<Option<String>> =
-            try_all(&mut trial, b"a\nnoise 1\nb\n", 4096).into_iter().map(|tried| tried.left_out).collect();
-        assert_eq!(said, [None, Some("dropped by record.drop noise".to_owned()), None]);
-        assert_eq!(in_words(&Count::new(Kind::Sample, "2")), "left out by record.sample[2]");
-        assert_eq!(in_words(&Count::new(Kind::RateLimit, "agent")), "left out by the rate limit of agent");
     }
 
     #[test]

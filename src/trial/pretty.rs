@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::{Tried, TriedRecord};
-use crate::ingest::Format;
+use crate::ingest::{Format, Outcome};
 use crate::record::RouteBits;
 
 /// Longest value that is shown whole, in characters.
@@ -67,7 +67,7 @@ pub fn tried(tried: &Tried, constants: &[String], style: &Style) -> String {
     }
     match tried.records.first() {
         Some(record) => line(&mut out, "goes to", &goes_to(record.route, &style.sinks), style),
-        None => line(&mut out, "no record", tried.why_no_record(), style),
+        None => line(&mut out, "no record", &left_out(tried.seen.outcome), style),
     }
     out.push('\n');
     out
@@ -78,6 +78,16 @@ fn in_words(format: Format) -> String {
     match format.is_recognised() {
         true => format!("{} ({})", format.word(), format.layout()),
         false => format.layout().to_owned(),
+    }
+}
+
+/// Why lines make no record.
+pub fn left_out(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Dropped { rule } => format!("dropped by record.drop[{rule}]"),
+        Outcome::Sampled { rule } => format!("left out by record.sample[{rule}]"),
+        Outcome::Limited => "left out by the rate limit of the source".to_owned(),
+        Outcome::Recorded => "nothing is left of it".to_owned(),
     }
 }
 
@@ -174,10 +184,9 @@ mod tests {
         let records = vec![TriedRecord { document: document.as_bytes().to_vec(), route }];
         Tried {
             lines: (3, 4),
-            seen: Seen::of(&[Format::PythonDashed, Format::Traceback]),
+            seen: Seen::of(&[Format::PythonDashed, Format::Traceback], Outcome::Recorded),
             redacted: Vec::new(),
             records,
-            left_out: None,
         }
     }
 
@@ -208,13 +217,10 @@ mod tests {
         };
         check(&group("{}", 0), "goes to      no sink: the `when` of none matches\n");
         check(&group("{}", 3), "goes to      elasticsearch, archive\n");
-        let dropped = |left_out: Option<&str>| Tried {
-            records: Vec::new(),
-            left_out: left_out.map(str::to_owned),
-            ..group("{}", 0)
-        };
-        check(&dropped(Some("dropped by record.drop \"noise\"")), "no record    dropped by record.drop \"noise\"\n");
-        check(&dropped(None), "no record    has nothing in it\n");
+        let with = |outcome| Tried { seen: Seen::of(&[Format::Json], outcome), records: Vec::new(), ..group("{}", 0) };
+        check(&with(Outcome::Dropped { rule: 1 }), "no record    dropped by record.drop[1]\n");
+        check(&with(Outcome::Sampled { rule: 0 }), "no record    left out by record.sample[0]\n");
+        check(&with(Outcome::Limited), "no record    left out by the rate limit of the source\n");
     }
 
     #[test]

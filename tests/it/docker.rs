@@ -7,6 +7,7 @@
 mod bound;
 pub mod containers;
 mod dockerd;
+mod dry_run;
 mod exits;
 mod kills;
 mod limit;

@@ -152,6 +152,17 @@ fn more_loggers_than_fit_are_summed() {
 }
 
 #[test]
+fn what_a_rule_leaves_out_costs_nothing_and_is_counted() {
+    let mut ferry = scene(
+        "[[sources.file]]\nname = \"agent\"\ninclude = [\"{dir}/in/*.log\"]\n[sinks.console]\n\
+         [[record.drop]]\nname = \"noise\"\nwhen = { LoggerName = \"chatty\" }\n",
+    );
+    let dry = json(&ferry.call(&["ship", "--dry-run", "--json"]));
+    assert_eq!((&dry["lines"], &dry["records"]), (&320.into(), &20.into()), "{dry}");
+    assert_eq!(dry["left_out"], serde_json::json!([{"rule": "drop noise", "lines": 300}]));
+}
+
+#[test]
 fn nothing_to_read_and_a_mistake_end_with_2() {
     let mut ferry = Ferry::new("[sinks.console]\n");
     let ended = ferry.call(&["ship", "--dry-run"]);

@@ -130,12 +130,17 @@ fn the_source_decides_how_lines_are_read_and_the_rules_where_they_go() {
         &["goes to      errors, file\n", "Source       first\n"],
         "as those of the source first; --source",
     );
-    check(&["--source", "first"], debug, &["goes to      no sink: the `when` of none matches\n"], "1 lines, 1 records");
+    check(
+        &["--source", "first"],
+        debug,
+        &["goes to      no sink: the `when` of none matches\n"],
+        "1 record for no sink\n",
+    );
     check(
         &["--source", "second"],
         error,
         &["line 1  raw (nothing is read out of a line)\n", "Source       second\n", "goes to      file\n"],
-        "1 lines",
+        "1 line, 1 record\n",
     );
     let (code, _, said) = try_text(&["-c", &config(&ferry), "--source", "secnd"], b"");
     assert_eq!(code, Some(2));
@@ -218,26 +223,6 @@ fn what_is_no_text_is_said() {
     assert!(said.contains("standard input cannot be read: it is compressed"), "{said}");
 }
 
-#[test]
-fn what_a_rule_leaves_out_is_shown_with_the_rule() {
-    let ferry = Ferry::new(
-        "[[sources.file]]\nname = \"agent\"\ninclude = [\"{dir}/in/*.log\"]\n[sinks.file]\npath = \"{dir}/all.ndjson\"\n\
-         [[record.drop]]\nwhen = { LoggerName = \"nothing\" }\n[[record.drop]]\nwhen = { LoggerName = \"urllib3*\" }\n\
-         [[record.sample]]\nwhen = { Level = [\"DEBUG\"] }\nkeep = 0.0\n",
-    );
-    let lines = "2026-11-20 23:00:33,123 - urllib3.pool - INFO - a\n2026-11-20 23:00:33,124 - app - DEBUG - b\n\
-                 2026-11-20 23:00:33,125 - app - ERROR - c\n";
-    let (code, out, said) = try_text(&["-c", &config(&ferry)], lines.as_bytes());
-    assert_eq!(code, Some(0), "{said}");
-    for part in ["dropped by record.drop[1]", "left out by record.sample[0]", "    Message      c\n"] {
-        assert!(out.contains(part), "{part}\n--- in ---\n{out}");
-    }
-    assert!(said.contains("3 lines, 1 records\n"), "{said}");
-    assert!(said.contains("no record: 1 (dropped by record.drop[1])"), "{said}");
-    let (code, out, said) = try_text(&["-c", &config(&ferry), "--format", "ndjson"], lines.as_bytes());
-    assert_eq!((code, out.lines().count()), (Some(0), 1), "{out}{said}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_counts_lines_by_what_they_were_taken_for() {
     let mut ferry = Ferry::new(
@@ -254,4 +239,24 @@ async fn the_daemon_counts_lines_by_what_they_were_taken_for() {
     .await;
     assert_eq!(formats, serde_json::json!({"json": 1, "klog": 1, "plain": 1, "python": 5}));
     assert_eq!(running.stop().code, Some(0));
+}
+
+#[test]
+fn what_a_rule_leaves_out_is_shown_with_the_rule() {
+    let ferry = Ferry::new(
+        "[[sources.file]]\nname = \"agent\"\ninclude = [\"{dir}/in/*.log\"]\n[sinks.file]\npath = \"{dir}/all.ndjson\"\n\
+         [[record.drop]]\nwhen = { LoggerName = \"nothing\" }\n[[record.drop]]\nwhen = { LoggerName = \"urllib3*\" }\n\
+         [[record.sample]]\nwhen = { Level = [\"DEBUG\"] }\nkeep = 0.0\n",
+    );
+    let lines = "2026-11-20 23:00:33,123 - urllib3.pool - INFO - a\n2026-11-20 23:00:33,124 - app - DEBUG - b\n\
+                 2026-11-20 23:00:33,125 - app - ERROR - c\n";
+    let (code, out, said) = try_text(&["-c", &config(&ferry)], lines.as_bytes());
+    assert_eq!(code, Some(0), "{said}");
+    for part in ["dropped by record.drop[1]", "left out by record.sample[0]", "    Message      c\n"] {
+        assert!(out.contains(part), "{part}\n--- in ---\n{out}");
+    }
+    assert!(said.contains("3 lines, 1 record\n"), "{said}");
+    assert!(said.contains("no record: 1 (dropped by record.drop[1])"), "{said}");
+    let (code, out, said) = try_text(&["-c", &config(&ferry), "--format", "ndjson"], lines.as_bytes());
+    assert_eq!((code, out.lines().count()), (Some(0), 1), "{out}{said}");
 }
