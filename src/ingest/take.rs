@@ -203,6 +203,7 @@ impl Ingest {
 
     /// Takes lines of which the first says this.
     fn take_parsed<'a>(&mut self, mut parsed: Text<'a>, lines: &Lines<'a>) {
+        self.gate.record_has(lines.count);
         let text = lines.text;
         let head = lines.head();
         let is_new = |field: &&Field<'_>| !parsed.fields.iter().any(|known| known.name == field.name);
