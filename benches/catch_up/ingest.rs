@@ -55,6 +55,7 @@ fn take(text: &[u8], parser: Parser, redactor: &Arc<Redactor>, count: u64) -> Re
         zone: Zone::Utc,
         max_line: MAX_LINE_BYTES,
         routes: Arc::from([None]),
+        columns: Arc::default(),
         redactor: Arc::clone(redactor),
     };
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: Vec::new() });

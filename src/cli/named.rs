@@ -78,6 +78,7 @@ fn first(config: &Config) -> file::Options {
             zone: ingest::Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,
             routes: config.sinks.iter().map(|sink| sink.when.clone()).collect(),
+            columns: Arc::clone(&config.columns),
             redactor: Arc::clone(&config.redactor),
         },
     })

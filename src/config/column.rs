@@ -8,7 +8,7 @@ use crate::record::Rule;
 use crate::record::column::{COLUMNS, Filled, check_own_name};
 
 /// Columns that a path capture may give a value, besides the user's own.
-const GIVEN_BY_PATH: &[&str] = &["RunID", "TaskID", "Benchmark"];
+pub const GIVEN_BY_PATH: &[&str] = &["RunID", "TaskID", "Benchmark"];
 
 /// Columns that a source may give a value, besides the user's own.
 const GIVEN_BY_SOURCE: &[&str] = &["RunID", "TaskID", "Benchmark", "VMName"];
@@ -47,7 +47,7 @@ pub fn check_own(name: &str, report: &mut dyn FnMut(&str, Option<String>)) -> bo
 }
 
 /// The column of ours that a name spells otherwise: `run_id` for RunID.
-fn same_letters(name: &str) -> Option<&'static str> {
+pub fn same_letters(name: &str) -> Option<&'static str> {
     let letters = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
     COLUMNS.iter().map(|column| column.name).find(|column| letters(column) == letters(name))
 }

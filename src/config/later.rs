@@ -18,7 +18,6 @@ enum Later {
 const LATER: &[(&str, Later)] = &[
     ("sources.file.*.multiline", Later::Table),
     ("sources.docker.*.multiline", Later::Table),
-    ("record.columns", Later::Key { off: &[] }),
     ("record.drop", Later::Key { off: &[] }),
     ("record.sample", Later::Key { off: &[] }),
     ("record.metric", Later::Key { off: &[] }),
@@ -135,8 +134,8 @@ mod tests {
         };
         check("buffer = { when_full = \"drop_oldest\" }", &[]);
         check("buffer = { when_full = \"block\" }", &[]);
-        check("[record]\ncolumns = {}\n", &[]);
-        check("[record]\ncolumns = { A = \"a\" }\n[[record.drop]]\nx = 1\n", &["record.columns", "record.drop"]);
+        check("[record]\ndrop = []\n", &[]);
+        check("[[record.sample]]\nx = 1\n[[record.drop]]\nx = 1\n", &["record.sample", "record.drop"]);
         check("[sources.file.0]\nmultiline = { start = \"x\" }\nparser = \"auto\"\n", &["sources.file[0].multiline"]);
     }
 }

@@ -23,6 +23,7 @@ mod later;
 mod layers;
 mod mistake;
 mod node;
+mod parsed_columns;
 pub mod quantity;
 mod record;
 mod sections;
@@ -45,6 +46,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::azure::whereabouts;
+use crate::ingest::OwnColumns;
 use crate::ingest::redact::Redactor;
 use crate::record::Rule;
 use crate::{buffer, sink, source};
@@ -141,6 +143,8 @@ pub struct Config {
     pub docker: Vec<source::docker::Options>,
     /// At most [`crate::record::SINKS_MAX`]; the index of each is its route bit.
     pub sinks: Vec<sink::Options>,
+    /// `record.columns`; those of every source.
+    pub columns: Arc<OwnColumns>,
     /// What becomes of secrets; that of every source.
     pub redactor: Arc<Redactor>,
     pub teardown: Teardown,
@@ -276,11 +280,13 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
     let run = root.table("run", sections::run);
     let mut own: Vec<String> = run.fields.iter().map(|(name, _)| name.clone()).collect();
     own.extend(tree.get("sources").map(sources::own_columns).unwrap_or_default());
+    let columns = Arc::new(root.table("record", |table| parsed_columns::columns(&table, &run.fields)));
+    own.extend(columns.names().map(str::to_owned));
     let sinks = sinks::sinks(&root, tree.get("sinks"), &own, request.colour);
     let routes: Arc<[Option<Rule>]> = sinks.iter().map(|sink| sink.when.clone()).collect();
     let redactor = Arc::new(root.table("record", record::redactor));
     let mut names = sources::Names::default();
-    let common = sources::Common { routes: &routes, redactor: &redactor };
+    let common = sources::Common { routes: &routes, columns: &columns, redactor: &redactor };
     let (files, docker) = root.table("sources", |table| {
         (sources::files(&table, &mut names, common), sources::docker(&table, &mut names, common))
     });
@@ -294,6 +300,7 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
         files,
         docker,
         sinks,
+        columns,
         redactor,
         teardown: root.table("teardown", teardown::teardown),
         http_listen: root.table("http", sections::http_listen),

@@ -11,7 +11,7 @@ use super::mistake::{Report, nearest};
 use super::node::{Node, Origin, quoted};
 use super::table::{Given, Table, shown};
 use crate::ingest::redact::Redactor;
-use crate::ingest::{self, Ansi, Multiline, Parser, Zone};
+use crate::ingest::{self, Ansi, Multiline, OwnColumns, Parser, Zone};
 use crate::record::Rule;
 use crate::source::docker;
 use crate::source::docker::{Address, ColumnFrom, Host, Select};
@@ -62,6 +62,7 @@ pub fn well_formed_name(name: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct Common<'a> {
     pub routes: &'a Arc<[Option<Rule>]>,
+    pub columns: &'a Arc<OwnColumns>,
     pub redactor: &'a Arc<Redactor>,
 }
 
@@ -201,6 +202,7 @@ fn lines(table: &Table<'_>, common: Common<'_>) -> ingest::Options {
         max_line: usize::try_from(table.size("max_line", MAX_LINE_MIN_BYTES..=MAX_LINE_MAX_BYTES))
             .unwrap_or(usize::MAX),
         routes: Arc::clone(common.routes),
+        columns: Arc::clone(common.columns),
         redactor: Arc::clone(common.redactor),
     }
 }

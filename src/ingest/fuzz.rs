@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::redact::{Piece, Redaction};
-use super::{Ansi, Flush, Ingest, Multiline, Options, Parser, Pattern, Zone, parse};
+use super::{Ansi, Flush, Ingest, Multiline, Options, OwnColumns, Parser, Pattern, Zone, parse};
 use crate::buffer::section::split_record;
 use crate::buffer::{OriginInfo, Section};
 use crate::record::{Constants, Counters, Nanos, OriginId, RECORD_MAX_BYTES, STRING_MAX_BYTES};
@@ -29,6 +29,7 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
         zone: Zone::Utc,
         max_line,
         routes: Arc::from([None]),
+        columns: Arc::default(),
         redactor: Arc::default(),
     };
     Ingest::new(Arc::new(options), info, constants, 0, Counters::default())
@@ -124,7 +125,9 @@ fn object(members: &[u8]) -> serde_json::Map<String, Value> {
 
 /// A line that is read as JSON is one, and what is left of it for `Fields` is JSON.
 pub fn json(data: &[u8]) {
-    let Some(parsed) = parse::json::parse(data, &[], &Zone::Utc, &Constants::default()) else { return };
+    let (constants, own) = (Constants::default(), OwnColumns::default());
+    let context = parse::Context { zone: &Zone::Utc, near: READ_TIME, constants: &constants, own: &own };
+    let Some(parsed) = parse::json::parse(data, &[], context) else { return };
     assert!(serde_json::from_slice::<serde_json::Map<String, Value>>(data).is_ok());
     if !parsed.fields.is_empty() {
         serde_json::from_slice::<serde_json::Map<String, Value>>(&parsed.fields).expect("fields are JSON");
@@ -168,14 +171,20 @@ pub fn timestamps(data: &[u8]) {
 /// what is said of it can be stored.
 pub fn formats(data: &[u8]) {
     let constants = Constants::default();
-    let context = parse::Context { zone: &Zone::Utc, near: READ_TIME, constants: &constants };
+    let own = OwnColumns::default();
+    let context = parse::Context { zone: &Zone::Utc, near: READ_TIME, constants: &constants, own: &own };
     let stripped = parse::ansi::strip(data);
     assert!(stripped.len() <= data.len());
     let asked = parse::auto::logfmt(data, context);
     let found =
         [parse::auto::parse(data, context), parse::auto::python(data, context), parse::auto::syslog(data, context)];
     for text in found.iter().chain([&asked]) {
-        if text != &asked && !text.has_head() && text.fields.is_empty() && text.columns.is_empty() {
+        if text != &asked
+            && !text.has_head()
+            && text.fields.is_empty()
+            && text.columns.is_empty()
+            && text.named.is_empty()
+        {
             assert_eq!(&*text.message, data, "a line without a format is its own message");
         }
         let mut fields = Vec::new();
@@ -195,7 +204,8 @@ fn kept(line: &[u8], text: &parse::Text<'_>, fields: &[u8]) {
         return;
     }
     let fields = unescaped(fields);
-    let columns: Vec<u8> = text.columns.iter().flat_map(|(_, value)| value.as_bytes().to_vec()).collect();
+    let texts = text.columns.iter().map(|(_, value)| value).chain(text.named.iter().map(|named| &named.text));
+    let columns: Vec<u8> = texts.flat_map(|text| text.as_bytes().to_vec()).collect();
     let said: [&[u8]; 4] = [&text.message, text.logger.as_deref().unwrap_or_default(), &fields, &columns];
     // Beyond ASCII, a byte order mark may stand before a message, which is no part of it.
     let is_word = u8::is_ascii_alphanumeric;
@@ -237,6 +247,16 @@ const HEADS: &[&[u8]] = &[
     b"seconds",
     b"stack",
     b"agent",
+    b"model",
+    b"prompt",
+    b"completion",
+    b"total",
+    b"tokens",
+    b"status",
+    b"error",
+    b"extra",
+    b"context",
+    b"metadata",
     b"System",
     b"DEBUG",
 ];

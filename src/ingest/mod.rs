@@ -29,7 +29,7 @@ use crate::record::{Constants, Counters, GapKind, Nanos};
 
 use framing::Framer;
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
-pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
+pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, OwnColumns, Parser, Pattern, Zone};
 use redact::Redaction;
 
 /// When the bytes of a window came about.

@@ -10,6 +10,8 @@ use crate::buffer::section::split_record;
 use crate::record::{EventId, RouteBits};
 use crate::record::{OriginId, RECORD_MAX_BYTES, Rule, STRING_MAX_BYTES};
 
+mod columns;
+
 const READ_TIME: Nanos = 1_000_000_000;
 
 fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
@@ -21,6 +23,7 @@ fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
         zone: Zone::Utc,
         max_line: 1024 * 1024,
         routes: routes.into(),
+        columns: Arc::default(),
         redactor: Arc::default(),
     })
 }
@@ -159,7 +162,7 @@ fn what_is_long_elsewhere_in_a_json_line_is_kept_as_text() {
         let records = columns(Parser::Auto, &line);
         let message: String = records.iter().map(|r| r["Message"].as_str().expect("text")).collect();
         assert_eq!(message, line);
-        assert!(records.iter().all(|record| record["Level"] == "INFO" && record.get("Fields").is_none()));
+        assert!(records.iter().all(|record| record["Level"] == "INFO" && record["Fields"]["KeptAsText"].is_string()));
     }
 }
 
@@ -207,8 +210,12 @@ fn an_object_is_no_longer_than_one_value_may_be() {
 
 #[test]
 fn what_a_value_would_alter_is_kept_as_text() {
-    for line in [r#"{"level":"info","a":1,"a":2}"#, r#"{"level":"info","n":123456789012345678901234567890}"#] {
-        assert_eq!(columns(Parser::Auto, line), [json!({"Level":"INFO","Message":line})]);
+    for (line, why) in [
+        (r#"{"level":"info","a":1,"a":2}"#, "repeated_key"),
+        (r#"{"level":"info","n":123456789012345678901234567890}"#, "number"),
+    ] {
+        let kept = json!({"KeptAsText": why});
+        assert_eq!(columns(Parser::Auto, line), [json!({"Level":"INFO","Message":line,"Fields":kept})]);
     }
 }
 

@@ -182,6 +182,7 @@ impl Chronicle {
             zone: Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,
             routes: Arc::clone(&self.routes),
+            columns: Arc::default(),
             redactor: Arc::clone(&self.redactor),
         };
         // Every byte of the stream was recorded, so its length says where it goes on.

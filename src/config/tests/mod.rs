@@ -4,6 +4,7 @@ mod effective;
 mod example;
 mod layered;
 mod options;
+mod parsed_columns;
 mod wrong;
 mod wrong_sinks;
 

@@ -232,8 +232,6 @@ max_bytes = "4GiB"
 [[sources.file]]
 include = ["/l/*.log"]
 multiline = { start = "^x" }
-[record]
-columns = { TraceID = "t" }
 [[record.drop]]
 when = { Level = "DEBUG" }
 [sinks.console]
@@ -243,13 +241,10 @@ when = { Level = "DEBUG" }
 f.toml:6: sources.file[0].multiline: a table here is not available yet
     expected: "auto" or "none"
 
-f.toml:8: record.columns: is not available yet
+f.toml:7: record.drop: is not available yet
     expected: nothing: leave it out
 
-f.toml:9: record.drop: is not available yet
-    expected: nothing: leave it out
-
-3 mistakes in f.toml
+2 mistakes in f.toml
 "#,
     );
 }

@@ -63,7 +63,7 @@ fn stamped<'a>(line: &'a [u8], context: Context<'_>) -> Text<'a> {
 
 /// What was found, or, where a part of it could not be searched, the line as it is with what stands in columns.
 pub fn searchable<'a>(text: Text<'a>, line: &'a [u8]) -> Text<'a> {
-    if text.fields.is_empty() && text.columns.is_empty() || text.is_searchable() {
+    if text.fields.is_empty() && text.columns.is_empty() && text.named.is_empty() || text.is_searchable() {
         return text;
     }
     let short = |text: Option<Cow<'a, [u8]>>| text.filter(|text| text.len() <= super::json::FIELD_STRING_MAX_BYTES);

@@ -7,6 +7,7 @@ pub mod access;
 pub mod ansi;
 pub mod auto;
 pub mod calendar;
+pub mod columns;
 pub mod console;
 pub mod container;
 pub mod dated;
@@ -26,6 +27,7 @@ pub mod traceback;
 
 use std::borrow::Cow;
 
+use self::columns::{Named, OwnColumns};
 use super::options::Zone;
 use crate::record::{Constants, Nanos, json as encoder};
 
@@ -38,6 +40,8 @@ pub struct Context<'c> {
     pub near: Nanos,
     /// Columns that the origin has already.
     pub constants: &'c Constants,
+    /// `record.columns`.
+    pub own: &'c OwnColumns,
 }
 
 /// What a line of text says; nearly everything borrows from it.
@@ -52,6 +56,8 @@ pub struct Text<'a> {
     pub fields: Vec<Field<'a>>,
     /// Text columns besides logger and level.
     pub columns: Vec<(&'static str, String)>,
+    /// Columns that only some lines have.
+    pub named: Vec<Named>,
     pub exception: Option<json::Exception>,
     pub duration_ms: Option<f64>,
 }
@@ -140,6 +146,7 @@ impl<'a> Text<'a> {
             Value::Text(text) => fits(text) && is_text(text) && field.name.len() <= json::FIELD_KEY_MAX_BYTES,
             Value::Literal(_) => true,
         }) && self.columns.iter().all(|(_, value)| fits(value.as_bytes()))
+            && self.named.iter().all(|named| fits(named.text.as_bytes()))
             && [&self.logger, &self.level].into_iter().flatten().all(|text| fits(text))
     }
 }

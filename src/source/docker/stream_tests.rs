@@ -18,6 +18,7 @@ fn track(position: Position, since: Option<Nanos>, max_line: usize) -> Track {
         zone: Zone::Utc,
         max_line,
         routes: Arc::new([None]),
+        columns: Arc::default(),
         redactor: Arc::default(),
     };
     let begin = begin(position);

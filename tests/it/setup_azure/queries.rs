@@ -51,6 +51,7 @@ const WORDS: &[&str] = &[
     "sort",
     "sum",
     "summarize",
+    "take",
     "take_any",
     "tobool",
     "tolong",

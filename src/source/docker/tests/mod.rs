@@ -124,6 +124,7 @@ impl Engine {
                 zone: Zone::Utc,
                 max_line: 8 * 1024 * 1024,
                 routes: Arc::new([None]),
+                columns: Arc::default(),
                 redactor: Arc::default(),
             },
         }
