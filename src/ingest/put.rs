@@ -3,6 +3,7 @@
 use super::Ingest;
 use super::encode::{self, Columns, Exception};
 use super::parse::columns::Named;
+use super::parse::json::Unfit;
 use crate::buffer::section::RecordHeader;
 use crate::record::{EventId, RouteBits};
 
@@ -30,8 +31,10 @@ impl Ingest {
             named: if keeps_columns { columns.named } else { &[] },
             ..*columns
         };
+        let is_left_out = !keeps_columns || shortened.fields.len() < columns.fields.len();
+        let shortened = Columns { unfit: columns.unfit.or(is_left_out.then_some(Unfit::Length)), ..shortened };
         let keeps_stack = columns.exception.is_none_or(|e| e.stack.is_empty() && keeps_exception);
-        let keeps_all = keeps_stack && keeps_columns && shortened.fields.len() == columns.fields.len();
+        let keeps_all = keeps_stack && !is_left_out;
         let whole = if keeps_all { columns.message } else { text };
         let parts = encode::split(whole);
         let count = parts.len() as u32;
