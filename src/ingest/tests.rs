@@ -370,7 +370,7 @@ fn secrets_are_gone_before_a_line_is_parsed_and_ids_stay_what_they_were() {
     let columns: Vec<&Value> = redacted.iter().map(|record| &record.columns).collect();
     let message = "it broke, secret=[REDACTED:secret] for ever";
     assert_eq!(columns[0], &json!({"LoggerName":"a","Level":"ERROR","Message":message,"Exception":exception}));
-    let fields = json!({"password":"[REDACTED:password]"});
+    let fields = json!({"password":"[REDACTED:password]","prompt_tokens":7});
     assert_eq!(columns[1], &json!({"Level":"INFO","Message":"m","PromptTokens":7,"Fields":fields}));
     assert_eq!(columns[2], &json!({"Message":"plain"}));
 }

@@ -185,6 +185,9 @@ async fn the_shipped_queries_give_back_a_run_of_agents() {
             ("Fields.priority", json!("2"), 11),
             ("Fields.agent_name", json!("Coder"), 0),
             ("Fields.total_tokens", json!("n/a"), 1),
+            ("Fields.total_tokens", json!("1500"), 1),
+            ("Fields.model_name", json!("small-1"), 3),
+            ("Fields.error_type", json!("ToolError"), 1),
             ("LoggerName", json!("Coder"), 5),
         ] {
             let found = count(engine, index, json!({"term": {field: value}})).await;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::json::{Said, json_value, level_of, take};
+use super::json::{Said, json_value, level_of};
 use super::{Context, Field, Text};
 use crate::record::column::COLUMNS;
 
@@ -48,8 +48,8 @@ const AGENT: &[(&str, &str, Takes)] = &[
     ("ErrorType", "error_type", Takes::Text),
 ];
 
-/// Names of agent runs that have one place: what of them does not become a column stands in `Fields` under its own name,
-/// also where it stood in an object of [`WITHIN`].
+/// Names of agent runs that have one place in `Fields`, if they stand there: at its top level, also where they stood in an
+/// object of [`WITHIN`].
 const ONE_PLACE: &[&str] = &[
     "execution_id",
     "agent_name",
@@ -139,13 +139,16 @@ pub(super) fn remove(named: &mut Vec<Named>, column: &str) -> Option<String> {
     Some(named.remove(at).text)
 }
 
-/// Takes the columns of agent runs that are not among `named`.
-pub(super) fn take_agent(object: &mut Map<String, Value>, named: &mut Vec<Named>, context: Context<'_>) {
+/// Adds the columns of agent runs that are not among `named`. Their fields stay: rules and queries that name them in
+/// `Fields` hold, and search engines cannot sum what stands there.
+pub(super) fn add_agent(object: &Map<String, Value>, named: &mut Vec<Named>, context: Context<'_>) {
+    let within = || WITHIN.iter().filter_map(|within| object.get(*within)?.as_object());
     for (column, spelling, takes) in AGENT {
         if has(named, column) || context.constants.get(column).is_some() {
             continue;
         }
-        named.extend(take(object, &[spelling], |value| read(*takes, *column, value)));
+        let values = std::iter::once(object).chain(within()).filter_map(|object| object.get(*spelling));
+        named.extend(values.filter_map(|value| read(*takes, *column, value)).next());
     }
 }
 
@@ -280,13 +283,15 @@ pub(in crate::ingest) fn own_of_text(text: &mut Text<'_>, context: Context<'_>) 
     }
 }
 
-/// Moves fields of a line of text to the columns of agent runs.
-pub(super) fn agent_of_text(text: &mut Text<'_>, context: Context<'_>) {
+/// Adds the columns of agent runs to a line of text; their fields stay.
+pub(super) fn add_agent_of_text(text: &mut Text<'_>, context: Context<'_>) {
     for (column, spelling, takes) in AGENT {
         if has(&text.named, column) || context.constants.get(column).is_some() {
             continue;
         }
-        let named = take_field(&mut text.fields, spelling, |value| read(*takes, *column, value));
+        let fields = &text.fields;
+        let value = |at: usize| read(*takes, *column, &json_value(&fields.get(at)?.value)?);
+        let named = places(fields, std::iter::once(*spelling)).into_iter().find_map(value);
         text.named.extend(named);
     }
 }

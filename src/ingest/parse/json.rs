@@ -183,7 +183,7 @@ pub(super) fn columns(
             parsed.columns.push((column, value));
         }
     }
-    columns::take_agent(&mut object, &mut named, context);
+    columns::add_agent(&object, &mut named, context);
     columns::lift(&mut object, &nested);
     parsed.named = named;
     let texts = parsed.columns.iter().map(|(_, value)| value).chain(parsed.named.iter().map(|named| &named.text));

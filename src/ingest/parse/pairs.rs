@@ -65,7 +65,7 @@ pub fn spelled<'a>(mut text: Text<'a>, context: Context<'_>) -> Text<'a> {
             .or_else(|| take(fields, &[&["duration_seconds"]], number).map(|seconds| seconds * 1000.0));
     }
     take_columns(&mut text, context);
-    columns::agent_of_text(&mut text, context);
+    columns::add_agent_of_text(&mut text, context);
     columns::lift_of_text(&mut text.fields, &nested);
     text
 }

@@ -42,6 +42,12 @@ fn one(own: &[(&str, &str)], line: &str) -> Value {
     records.remove(0)
 }
 
+/// Whether a column leaves its field in `Fields`, as those of agent runs do.
+fn leaves_its_field(column: &str) -> bool {
+    !["Level", "LoggerName", "Message", "EventType", "TraceID", "SpanID", "DurationMs", "RunID", "TaskID"]
+        .contains(&column)
+}
+
 /// A value as it stands in a line of pairs.
 fn pair(name: &str, value: &Value) -> String {
     format!("{name}={value}")
@@ -57,8 +63,11 @@ fn every_spelling_is_found_at_the_top_and_in_extra_context_and_metadata() {
                     "" => object[name] = value.clone(),
                     _ => object[within][name] = value.clone(),
                 }
-                let record = one(&[], &object.to_string());
-                assert_eq!(record, json!({column: expected}), "{object}");
+                let mut record = json!({column: expected});
+                if leaves_its_field(column) {
+                    record["Fields"] = json!({ name: value });
+                }
+                assert_eq!(one(&[], &object.to_string()), record, "{object}");
                 // A name with a dot is one name in pairs too; a message there is what makes them a log line.
                 if name == "log.level" || column == "Message" {
                     continue;
@@ -66,7 +75,8 @@ fn every_spelling_is_found_at_the_top_and_in_extra_context_and_metadata() {
                 let dot = if within.is_empty() { "" } else { "." };
                 let named = pair(&format!("{within}{dot}{name}"), &value);
                 let line = format!("time=2026-11-20T00:00:00Z {named} msg=m");
-                assert_eq!(one(&[], &line), json!({column: expected, "Message": "m"}), "{line}");
+                record["Message"] = json!("m");
+                assert_eq!(one(&[], &line), record, "{line}");
             }
         }
     }
@@ -90,13 +100,17 @@ fn the_first_spelling_and_the_first_place_win_and_the_others_stay_where_they_are
             }
             let record = one(&[], &object.to_string());
             assert_eq!(record[column], expected, "{object}");
-            assert_eq!(record["Fields"], json!({second: {name: other}, "n": 1}), "{object}");
+            let mut left = json!({second: {name: other}, "n": 1});
+            if leaves_its_field(column) {
+                left[name] = value.clone();
+            }
+            assert_eq!(record["Fields"], left, "{object}");
         }
     }
 }
 
 #[test]
-fn what_of_an_agent_run_is_no_column_has_one_place_in_fields() {
+fn what_of_an_agent_run_stands_in_fields_has_one_place_there() {
     let check = |line: Value, expected: Value| assert_eq!(one(&[], &line.to_string())["Fields"], expected, "{line}");
     for within in ["extra", "context", "metadata"] {
         check(
@@ -117,12 +131,17 @@ fn what_of_an_agent_run_is_no_column_has_one_place_in_fields() {
         json!({"msg": "m", "attempt": 1, "metadata": {"attempt": 2}}),
         json!({"attempt": 1, "metadata": {"attempt": 2}}),
     );
-    check(json!({"msg": "m", "total_tokens": "n/a", "extra": {"total_tokens": 5}}), json!({"total_tokens": "n/a"}));
     let line = "level=info msg=m metadata.priority=2 extra.attempt=1 context.attempt=2 extra.total_tokens=n/a";
     let fields = json!({"priority": 2, "attempt": 1, "context.attempt": 2, "total_tokens": "n/a"});
     assert_eq!(one(&[], line)["Fields"], fields);
     let clash = one(&[], "level=info msg=m model_name=a extra.model_name=b");
-    assert_eq!((&clash["ModelName"], &clash["Fields"]), (&json!("a"), &json!({"extra.model_name": "b"})));
+    let fields = json!({"model_name": "a", "extra.model_name": "b"});
+    assert_eq!((&clash["ModelName"], &clash["Fields"]), (&json!("a"), &fields));
+    // The column takes what it can, wherever that stands.
+    let later = one(&[], &json!({"total_tokens": "n/a", "extra": {"total_tokens": 5}}).to_string());
+    assert_eq!(later, json!({"TotalTokens": 5, "Fields": {"total_tokens": "n/a", "extra": {"total_tokens": 5}}}));
+    let later = one(&[], "level=info msg=m total_tokens=n/a extra.total_tokens=5");
+    assert_eq!(later["TotalTokens"], 5);
 }
 
 #[test]
@@ -157,11 +176,7 @@ fn numbers_of_agent_runs_take_numbers_alone() {
         for (name, column, expected) in [("total_tokens", "TotalTokens", &tokens), ("cost", "Cost", &cost)] {
             let record = one(&[], &json!({ name: value }).to_string());
             assert_eq!(record.get(column), expected.as_ref(), "{name} {value}");
-            assert_eq!(
-                record.get("Fields").is_none(),
-                expected.is_some(),
-                "{name} {value}: nothing is lost or doubled"
-            );
+            assert_eq!(record["Fields"], json!({ name: value }), "{name} {value}: the field stays what it was");
         }
     }
 }
@@ -207,7 +222,7 @@ fn a_named_field_that_is_no_value_of_a_column_stays() {
         (json!({"conversation": 5, "trace_id": "t"}), json!({"TraceID": "t", "Fields": {"conversation": 5}})),
         (json!({"sev": "err", "level": "info"}), json!({"Level": "ERROR", "Fields": {"level": "info"}})),
         (json!({"sev": {}, "level": "info"}), json!({"Level": "INFO", "Fields": {"sev": {}}})),
-        (json!({"price": "free", "cost": 2}), json!({"Cost": 2, "Fields": {"price": "free"}})),
+        (json!({"price": "free", "cost": 2}), json!({"Cost": 2, "Fields": {"price": "free", "cost": 2}})),
         (json!({"price": 1, "cost": 2}), json!({"Cost": 1, "Fields": {"cost": 2}})),
         (json!({"part": "p", "logger": "l"}), json!({"LoggerName": "p", "Fields": {"logger": "l"}})),
     ] {
