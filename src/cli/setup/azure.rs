@@ -285,7 +285,7 @@ mod tests {
         let parsed = |name: &str| (name.to_owned(), AzureType::Dynamic);
         for own in [[text("Team"), parsed("Team")], [parsed("Team"), text("Team")], [parsed("Team"), parsed("TraceID")]]
         {
-            let all = columns(&own).ok().expect("columns");
+            let all = columns(&own).expect("columns");
             assert_eq!(all.last(), Some(&("Team", AzureType::Dynamic)), "{own:?}");
             assert!(all.contains(&("TraceID", AzureType::String)));
         }

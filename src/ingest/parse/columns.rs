@@ -10,7 +10,7 @@ use super::{Context, Field, Text};
 use crate::record::column::COLUMNS;
 
 /// Objects of a line that are searched after its top level, in this order.
-pub(super) const WITHIN: &[&str] = &["extra", "context", "metadata"];
+pub(super) const WITHIN: [&str; 3] = ["extra", "context", "metadata"];
 
 /// Most columns in `record.columns`: each is looked for in every line.
 pub const OWN_MAX: usize = 64;
@@ -142,27 +142,32 @@ pub(super) fn remove(named: &mut Vec<Named>, column: &str) -> Option<String> {
 /// Adds the columns of agent runs that are not among `named`. Their fields stay: rules and queries that name them in
 /// `Fields` hold, and search engines cannot sum what stands there.
 pub(super) fn add_agent(object: &Map<String, Value>, named: &mut Vec<Named>, context: Context<'_>) {
-    let within = || WITHIN.iter().filter_map(|within| object.get(*within)?.as_object());
+    let within = WITHIN.map(|within| object.get(within).and_then(Value::as_object));
     for (column, spelling, takes) in AGENT {
-        if has(named, column) || context.constants.get(column).is_some() {
-            continue;
+        let values =
+            std::iter::once(object).chain(within.into_iter().flatten()).filter_map(|place| place.get(*spelling));
+        if let Some(value) = values.filter_map(|value| read(*takes, *column, value)).next()
+            && !has(named, column)
+            && context.constants.get(column).is_none()
+        {
+            named.push(value);
         }
-        let values = std::iter::once(object).chain(within()).filter_map(|object| object.get(*spelling));
-        named.extend(values.filter_map(|value| read(*takes, *column, value)).next());
     }
+}
+
+/// Whether there is an object of [`WITHIN`].
+pub(super) fn is_nested(object: &Map<String, Value>) -> bool {
+    WITHIN.iter().any(|within| object.get(*within).is_some_and(Value::is_object))
 }
 
 /// Where the names of agent runs stand that stand first in an object of [`WITHIN`].
 pub(super) fn nested(object: &Map<String, Value>) -> Vec<(&'static str, &'static str)> {
-    let inside = |within: &str| object.get(within).and_then(Value::as_object);
-    if WITHIN.iter().all(|within| inside(within).is_none()) {
-        return Vec::new();
-    }
+    let within = WITHIN.map(|within| (within, object.get(within).and_then(Value::as_object)));
     let place = |name: &'static str| {
         if object.contains_key(name) {
             return None;
         }
-        let within = WITHIN.iter().find(|within| inside(within).is_some_and(|inner| inner.contains_key(name)))?;
+        let (within, _) = within.iter().find(|(_, inner)| inner.is_some_and(|inner| inner.contains_key(name)))?;
         Some((name, *within))
     };
     ONE_PLACE.iter().filter_map(|name| place(name)).collect()

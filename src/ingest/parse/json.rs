@@ -145,40 +145,46 @@ pub(super) fn columns(
     context: Context<'_>,
 ) -> Parsed {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    let nested = columns::nested(&object);
+    let is_nested = columns::is_nested(&object);
+    let nested = if is_nested { columns::nested(&object) } else { Vec::new() };
     let mut named = columns::take_own(&mut object, said, context);
     let mut own = |column| columns::remove(&mut named, column);
     let mut parsed = Parsed {
-        time: if said.time { None } else { take(&mut object, TIME, |value| time_of(value, context.zone)) },
-        level: if said.level { None } else { own("Level").or_else(|| take(&mut object, LEVEL, level_of)) },
-        logger: if said.logger { None } else { own("LoggerName").or_else(|| take(&mut object, LOGGER, text)) },
+        time: if said.time { None } else { take(&mut object, is_nested, TIME, |value| time_of(value, context.zone)) },
+        level: if said.level { None } else { own("Level").or_else(|| take(&mut object, is_nested, LEVEL, level_of)) },
+        logger: if said.logger {
+            None
+        } else {
+            own("LoggerName").or_else(|| take(&mut object, is_nested, LOGGER, text))
+        },
         message: match said.message {
             true => None,
-            false => own("Message").or_else(|| take(&mut object, MESSAGE, |value| value.as_str().map(str::to_owned))),
+            false => own("Message")
+                .or_else(|| take(&mut object, is_nested, MESSAGE, |value| value.as_str().map(str::to_owned))),
         },
-        exception: take(&mut object, EXCEPTION, |value| text(value).map(|stack| exception_of(&stack))),
+        exception: take(&mut object, is_nested, EXCEPTION, |value| text(value).map(|stack| exception_of(&stack))),
         duration_ms: own("DurationMs")
             .and_then(|number| number.parse().ok())
-            .or_else(|| take(&mut object, &["duration_ms"], Value::as_f64))
-            .or_else(|| take(&mut object, &["duration_seconds"], milliseconds)),
+            .or_else(|| take(&mut object, is_nested, &["duration_ms"], Value::as_f64))
+            .or_else(|| take(&mut object, is_nested, &["duration_seconds"], milliseconds)),
         ..Parsed::default()
     };
     if parsed.message.is_none() && !said.message {
-        parsed.message = take(&mut object, &["event"], text);
+        parsed.message = take(&mut object, is_nested, &["event"], text);
     }
     // What the origin knows, and what the user named, comes first; another value then stays in Fields.
     let is_open =
         |column: &str, named: &[Named]| !columns::has(named, column) && context.constants.get(column).is_none();
     for (column, spellings) in TEXT_COLUMNS {
         if is_open(column, &named)
-            && let Some(value) = take(&mut object, spellings, text)
+            && let Some(value) = take(&mut object, is_nested, spellings, text)
         {
             parsed.columns.push((column, value));
         }
     }
     for (column, spellings) in ID_COLUMNS {
         if is_open(column, &named)
-            && let Some(value) = take(&mut object, spellings, id_of)
+            && let Some(value) = take(&mut object, is_nested, spellings, id_of)
         {
             parsed.columns.push((column, value));
         }
@@ -308,9 +314,11 @@ fn milliseconds(seconds: &Value) -> Option<f64> {
     seconds.as_f64().map(|seconds| seconds * 1000.0).filter(|milliseconds| milliseconds.is_finite())
 }
 
-/// Takes the first member with one of the spellings whose value `read` accepts, at the top level or one below.
-pub(super) fn take<T>(
+/// Takes the first member with one of the spellings whose value `read` accepts, at the top level or, where it `is_nested`,
+/// in an object of [`WITHIN`].
+fn take<T>(
     object: &mut Map<String, Value>,
+    is_nested: bool,
     spellings: &[&str],
     read: impl Fn(&Value) -> Option<T>,
 ) -> Option<T> {
@@ -320,13 +328,16 @@ pub(super) fn take<T>(
             return Some(found);
         }
     }
+    if !is_nested {
+        return None;
+    }
     for within in WITHIN {
-        let Some(Value::Object(inner)) = object.get_mut(*within) else { continue };
+        let Some(Value::Object(inner)) = object.get_mut(within) else { continue };
         for spelling in spellings {
             if let Some(found) = inner.get(*spelling).and_then(&read) {
                 inner.shift_remove(*spelling);
                 if inner.is_empty() {
-                    object.shift_remove(*within);
+                    object.shift_remove(within);
                 }
                 return Some(found);
             }

@@ -320,6 +320,14 @@ mod tests {
         check("Seq", "long");
         check("Part", "integer");
         check("DurationMs", "double");
+        check("TotalTokens", "long");
+        check("ModelName", "keyword");
+        let dynamic = body["template"]["mappings"]["dynamic_templates"].as_array().expect("templates");
+        for (kind, has_number) in [("string", false), ("long", true), ("double", true), ("boolean", false)] {
+            let of_kind = dynamic.iter().find_map(|template| template.get(kind)).expect(kind);
+            assert_eq!(of_kind["mapping"]["type"], "keyword", "{kind}");
+            assert_eq!(of_kind["mapping"]["fields"][OWN_NUMBER]["type"] == "double", has_number, "{kind}");
+        }
         assert!(!properties.contains_key("TimeGenerated") && !properties.contains_key("EventTime"));
         assert_eq!(properties["log"]["properties"]["level"]["path"], "Level");
         for (_, path) in ALIASES {
