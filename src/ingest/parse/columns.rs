@@ -104,11 +104,10 @@ impl OwnColumns {
     }
 }
 
-/// Which values a column of the contract takes.
+/// Which values a column of the contract takes that is neither a level nor an id.
 fn takes(column: &str) -> Takes {
     match column {
         "DurationMs" => Takes::Number,
-        "Level" | "RunID" | "TaskID" => Takes::Scalar,
         _ => AGENT.iter().find(|(name, ..)| *name == column).map_or(Takes::Text, |(.., takes)| *takes),
     }
 }
@@ -124,6 +123,10 @@ fn own_value(name: &str, known: Option<&'static str>, value: &Value) -> Option<N
     match known {
         None => read(Takes::Scalar, name.to_owned(), value),
         Some("Level") => level_of(value).map(|text| Named { name: "Level".into(), text, is_literal: false }),
+        // A number that is an id is text, as in every record.
+        Some(column @ ("RunID" | "TaskID")) => {
+            read(Takes::Scalar, column, value).map(|id| Named { is_literal: false, ..id })
+        }
         Some(column) => read(takes(column), column, value),
     }
 }

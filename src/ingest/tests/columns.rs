@@ -208,9 +208,17 @@ fn a_field_that_is_named_becomes_a_column_in_every_format() {
 
 #[test]
 fn a_named_field_that_is_no_value_of_a_column_stays() {
-    let own =
-        [("Own", "a.b"), ("TraceID", "conversation"), ("Level", "sev"), ("Cost", "price"), ("LoggerName", "part")];
+    let own = [
+        ("Own", "a.b"),
+        ("TraceID", "conversation"),
+        ("Level", "sev"),
+        ("Cost", "price"),
+        ("LoggerName", "part"),
+        ("RunID", "job"),
+    ];
     for (line, expected) in [
+        (json!({"job": 17, "run_id": "r"}), json!({"RunID": "17", "Fields": {"run_id": "r"}})),
+        (json!({"job": [17], "run_id": "r"}), json!({"RunID": "r", "Fields": {"job": [17]}})),
         (json!({"a": {"b": {"c": 1}}}), json!({"Fields": {"a": {"b": {"c": 1}}}})),
         (json!({"a": {"b": [1]}}), json!({"Fields": {"a": {"b": [1]}}})),
         (json!({"a": {"b": null, "c": 1}}), json!({"Fields": {"a": {"b": null, "c": 1}}})),
@@ -305,7 +313,7 @@ fn what_cannot_be_taken_apart_is_kept_as_text_and_says_why() {
 
 #[test]
 fn a_json_line_of_ten_megabytes_is_pieces_or_text_and_nothing_is_lost() {
-    let line = format!("{{\"level\":\"info\",\"msg\":\"m\",\"data\":\"{}\"}}", "0123456789".repeat(1_000_000));
+    let line = format!("{{\"level\":\"info\",\"msg\":\"m\",\"data\":\"{}\"}}", "some words ".repeat(1_000_000));
     let pieces = parsed(&[], &line);
     let message: String = pieces.iter().map(|r| r["Message"].as_str().expect("text")).collect();
     assert!(message == line);
