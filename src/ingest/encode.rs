@@ -1,7 +1,7 @@
 //! What was parsed, written once as JSON members: the bytes that every sink splices.
 
 use super::parse::columns::Named;
-use super::parse::json::Unfit;
+use super::parse::object::Unfit;
 use crate::record::{Nanos, RECORD_MAX_BYTES, STRING_MAX_BYTES, json};
 
 /// Room that a record leaves for what sinks and origin add to it, in bytes.
@@ -53,7 +53,7 @@ pub struct Columns<'a> {
     pub fields: &'a [u8],
     /// The record is this piece of a line over `max_line`.
     pub piece: Option<u32>,
-    /// It is JSON that was not taken apart, for this reason.
+    /// Its fields were not taken apart, for this reason.
     pub unfit: Option<Unfit>,
 }
 

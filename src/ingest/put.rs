@@ -3,7 +3,7 @@
 use super::Ingest;
 use super::encode::{self, Columns, Exception};
 use super::parse::columns::Named;
-use super::parse::json::Unfit;
+use super::parse::object::Unfit;
 use crate::buffer::section::RecordHeader;
 use crate::record::{EventId, RouteBits};
 

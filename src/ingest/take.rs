@@ -7,7 +7,8 @@ use super::framing::{self, Group};
 use super::lines::{Around, Lines, without_line_end};
 use super::options::{Ansi, Parser};
 use super::parse::columns::{self, Named};
-use super::parse::json::{JSON_MAX_BYTES, Unfit};
+use super::parse::json::JSON_MAX_BYTES;
+use super::parse::object::Unfit;
 use super::parse::{Context, Field, Text, Value, ansi, auto, container, embedded, json, regex, traceback};
 use crate::record::Nanos;
 
@@ -224,7 +225,7 @@ impl Ingest {
             named: &parsed.named,
             fields: &fields,
             piece: None,
-            unfit: self.is_long_json(text).then_some(Unfit::Length),
+            unfit: parsed.unfit.or(self.is_long_json(text).then_some(Unfit::Length)),
         };
         if let Some(at) = traceback {
             let stack = &text[at..];

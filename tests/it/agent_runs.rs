@@ -216,6 +216,41 @@ async fn an_execution_is_found_too_where_the_configuration_gives_the_run() {
     }
 }
 
+#[test]
+fn a_path_comes_before_the_run_and_the_run_before_a_line() {
+    let mut ferry = Ferry::new(
+        "[run]\nvm_name = \"vm-7\"\nrun_id = \"run-given\"\ntask_id = \"task-given\"\n\
+         [record]\ncolumns = { UserID = \"user_id\", Benchmark = \"suite\" }\n\
+         [[sources.file]]\ninclude = [\"{dir}/runs/{RunID}/*.log\", \"{dir}/of/{UserID}/*.log\"]\n\
+         [sinks.file]\npath = \"{dir}/out/r.ndjson\"\n",
+    );
+    let line = r#"{"run_id":"r","context":{"task_id":"t","user_id":"u"},"suite":"s"}"#;
+    for folder in ["runs/run-path", "of/ann"] {
+        std::fs::create_dir_all(ferry.path(folder)).expect("a folder");
+        append(&ferry.path(&format!("{folder}/a.log")), [line.to_owned()]);
+    }
+    let shipped = ferry.call(&["ship"]);
+    assert_eq!(shipped.code, Some(0), "{}", shipped.stderr);
+    let mut found: Vec<[Value; 5]> = ferry
+        .records("out/r.ndjson")
+        .iter()
+        .map(|record| ["RunID", "TaskID", "UserID", "Benchmark", "Fields"].map(|name| record[name].clone()))
+        .collect();
+    found.sort_by_key(|columns| columns[0].to_string());
+    let ids = json!({"run_id": "r", "task_id": "t"});
+    let expected = [
+        [
+            "run-given".into(),
+            "task-given".into(),
+            "ann".into(),
+            "s".into(),
+            json!({"run_id": "r", "context": {"user_id": "u"}, "task_id": "t"}),
+        ],
+        ["run-path".into(), "task-given".into(), "u".into(), "s".into(), ids],
+    ];
+    assert_eq!(found, expected);
+}
+
 /// The names of all fields of an index.
 async fn fields(engine: &Engine, index: &str) -> Vec<String> {
     let answer = engine.ok("GET", &format!("{index}/_field_caps?fields=*"), None).await;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::{Context, Field, Text, json, timestamp};
+use super::{Context, Field, Text, json, object, timestamp};
 use crate::ingest::options::Zone;
 use crate::record::Nanos;
 
@@ -32,7 +32,7 @@ pub fn behind(head: &Text<'_>, context: Context<'_>, sure: bool) -> Option<json:
     if head.level.is_some() && !(sure || is_column || recognised) {
         return None;
     }
-    let (mut object, altered) = json::read(text)?;
+    let (mut object, altered) = object::read(text)?;
     let is_record = || head.level.is_none() && (stamp.is_some() || is_record(&object, zone));
     if !(sure || is_column || recognised || is_record()) {
         return None;
@@ -88,7 +88,7 @@ pub fn docker_line(line: &[u8]) -> Option<DockerLine> {
     if !line.starts_with(b"{\"log\":\"") {
         return None;
     }
-    let (mut object, altered) = json::read(line)?;
+    let (mut object, altered) = object::read(line)?;
     let mut text = |name: &str| match object.get(name) {
         Some(Value::String(text)) => {
             let text = text.clone();

@@ -22,7 +22,8 @@ const LEVEL_SHORT: &[&str] = &["lvl"];
 /// A line that is pairs from end to end. Where it was not asked for (`sure`), it must have two of them or more, among
 /// them a level, a time or a message that is known as one.
 pub fn parse<'a>(line: &'a [u8], context: Context<'_>, sure: bool) -> Option<Text<'a>> {
-    let fields = all(line)?;
+    // A name that stands twice is seen later, when columns have what is theirs.
+    let fields = pairs(line)?;
     if !sure && fields.len() < 2 {
         return None;
     }
@@ -140,11 +141,18 @@ fn parsed_number(literal: &[u8]) -> Option<f64> {
 
 /// All pairs of a text that holds nothing else, each name once.
 pub fn all(text: &[u8]) -> Option<Vec<Field<'_>>> {
+    let fields = pairs(text)?;
+    let is_new = |(at, field): (usize, &Field<'_>)| fields.iter().take(at).all(|known| known.name != field.name);
+    fields.iter().enumerate().all(is_new).then_some(fields)
+}
+
+/// All pairs of a text that holds nothing else.
+fn pairs(text: &[u8]) -> Option<Vec<Field<'_>>> {
     let mut fields: Vec<Field<'_>> = Vec::new();
     let mut rest = scan::skip_blanks(text);
     while !rest.is_empty() {
         let (field, after) = pair(rest)?;
-        if fields.len() == PAIRS_MAX || fields.iter().any(|known| known.name == field.name) {
+        if fields.len() == PAIRS_MAX {
             return None;
         }
         fields.push(field);

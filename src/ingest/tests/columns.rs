@@ -312,6 +312,29 @@ fn what_cannot_be_taken_apart_is_kept_as_text_and_says_why() {
 }
 
 #[test]
+fn pairs_that_cannot_be_taken_apart_are_kept_as_text_and_say_why() {
+    let long = "x".repeat(30_001);
+    for (pairs, why) in [
+        ("a=1 a=2".to_owned(), Some("repeated_key")),
+        (format!("long={long}"), Some("length")),
+        (format!("trace_id={long}"), Some("length")),
+        // The first of a spelling is the column, the second a field.
+        ("msg=again".to_owned(), None),
+        ("total_tokens=6 total_tokens=7".to_owned(), Some("repeated_key")),
+    ] {
+        let line = format!("level=warn msg=m task_id=t total_tokens=5 {pairs}");
+        let record = one(&[], &line);
+        assert_eq!((&record["Level"], &record["TaskID"]), (&json!("WARNING"), &json!("t")), "{pairs}");
+        match why {
+            Some(why) => assert_eq!(record["Message"], line, "{pairs}: {why}"),
+            None => assert_eq!((&record["Message"], &record["Fields"]["msg"]), (&json!("m"), &json!("again"))),
+        }
+        assert_eq!(record["Fields"].get("KeptAsText").and_then(Value::as_str), why, "{pairs}");
+        assert_eq!(record["TotalTokens"], 5, "{pairs}");
+    }
+}
+
+#[test]
 fn a_json_line_of_ten_megabytes_is_pieces_or_text_and_nothing_is_lost() {
     let line = format!("{{\"level\":\"info\",\"msg\":\"m\",\"data\":\"{}\"}}", "some words ".repeat(1_000_000));
     let pieces = parsed(&[], &line);
