@@ -5,7 +5,7 @@
 //! ```text
 //! file, docker ──Chunk──▶ ingest ──Section──▶ buffer ──Batch──▶ delivery ──▶ sink (elasticsearch, azure_monitor, file, console)
 //!  (bytes + position)    split, join, redact,  append-only log      one per sink:       one attempt, classified answer
-//!                        parse, enrich, route, on disk, a cursor    fill, send, decide,
+//!                        parse, filter, route, on disk, a cursor    fill, send, decide,
 //!                        encode once           per sink             advance cursor
 //! ```
 //!
@@ -19,14 +19,17 @@
 //! - [`record`]: values only: columns, ids, time, counters, JSON writing.
 //! - [`source`]: [`source::file`] on a thread of its own, [`source::docker`] as tasks; read once:
 //!   [`source::stdin`], [`source::file::archive`]; what is told to it: [`source::announced`].
-//! - [`ingest`]: lines, groups, redaction, parsers, routes, encoding; pure computation, called by a source.
+//! - [`ingest`]: lines, groups, redaction, parsers, what is counted and what is left out, routes, encoding; pure computation,
+//!   called by a source.
 //! - [`buffer`]: the log; its format stands at the top of the module.
 //! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`]. Dead letters, and
 //!   their replay.
 //! - [`sink`]: one attempt, a classified answer. [`azure`]: tokens, IMDS, what announced events mean.
 //!   [`http`]: what both need of HTTP.
 //! - [`manifest`]: the proof: what was read of each origin and what became of it, as records and as a file.
-//! - [`lifecycle`]: state folder, what this machine is, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP.
+//! - [`lifecycle`]: state folder, what this machine is, signals, report, service manager. [`telemetry`]: our own log, pages over HTTP,
+//!   the text that Prometheus reads.
+//! - [`trial`]: lines and what becomes of them, without what keeps or sends them.
 //! - [`control`]: the socket by which `drain`, `replay`, `status` and `tap` ask the daemon.
 //! - [`verify`]: a run's manifests against what a sink holds: the proof read back.
 //! - `fuzz`: what must hold of any bytes, for the tests and the fuzz targets in `fuzz/`.
@@ -40,6 +43,8 @@
 //! - **Invariant: the cursor passes a record only when the sink accepted it or it is a dead letter on disk** ([`delivery`]).
 //! - **Invariant: an origin retires only by the write that holds its manifest record** ([`manifest`]).
 //! - **Invariant: a secret is redacted before its record is made**: nothing behind [`ingest::redact`] sees one.
+//! - **Invariant: no line is left out uncounted**: lines read = recorded + filtered + sampled, in every write
+//!   ([`record::counters`], [`ingest::gate`]).
 //! - **Invariant: a slow or dead sink never holds another back** ([`delivery`]).
 //! - **Invariant: who watches slows nothing**: a tap reads the log by itself and leaves records out ([`pipeline`]).
 //! - **Invariant: an announced event is approved only for this VM alone, with no selected container running and all
@@ -66,4 +71,5 @@ pub mod record;
 pub mod sink;
 pub mod source;
 pub mod telemetry;
+pub mod trial;
 pub mod verify;

@@ -1,10 +1,13 @@
 //! The only wiring: opens the state, builds every stage from its options, owns the queues between them, and takes it all
 //! down in order: sources to their target, the buffer to the disk, the sinks to the end of the log.
 
+mod ages;
 mod announced;
 mod drain;
 mod inputs;
+mod lag;
 mod manifests;
+mod metrics;
 mod rates;
 mod replay;
 mod report;
@@ -22,7 +25,9 @@ use crate::azure::imds::Client;
 use crate::buffer::storage::Disk;
 use crate::buffer::{self, Appender, LiveOrigin, LogPosition, OriginInfo, Section};
 use crate::delivery::{Delivery, DeliveryError, Handle};
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::Counts;
 use crate::lifecycle::{Report, StateDir, StateError, identity};
 use crate::manifest;
 use crate::record::OriginId;
@@ -69,8 +74,14 @@ pub struct Setup {
     /// Which compressed files are read, once; `None`: they are left alone.
     pub archives: Option<archive::Which>,
     pub sinks: Vec<sink::Options>,
+    /// Paths that are never read, besides the state folder and what file sinks write.
+    pub unread: Vec<PathBuf>,
     /// What becomes of secrets, in the columns of the run and in the lines of all sources.
     pub redactor: Arc<Redactor>,
+    /// What is counted out of the lines of all sources.
+    pub metrics: Arc<Metrics>,
+    /// How much each rule and rate limit of these sources has left out.
+    pub left_out: Counts,
     /// Whether manifests are written: a state folder that goes with the process proves nothing.
     pub manifests: bool,
     /// What Azure announces is followed like this; `None`: nobody is asked.
@@ -126,8 +137,12 @@ pub struct Pipeline {
     stopping: watch::Sender<bool>,
     taps: tap::Taps,
     rates: rates::Rates,
+    lags: Vec<Arc<lag::Lag>>,
     announced: Option<Following>,
     redactor: Arc<Redactor>,
+    formats: report::FormatsBySource,
+    metrics: Arc<Metrics>,
+    left_out: Counts,
 }
 
 /// What Azure announces is followed for as long as this value lives.
@@ -172,13 +187,16 @@ impl Pipeline {
             stdin,
             archives,
             sinks,
+            unread,
             redactor,
+            metrics,
+            left_out,
             manifests,
             announced,
         } = setup;
         let mut state = StateDir::open(&state_dir)?;
         let settled = state.settle(&identity, USER_AGENT, give_up).await?;
-        let run = run_columns_with(settled.columns, &settled.vm_name, &redactor);
+        let run = run_columns(settled.columns, &settled.vm_name, &redactor);
         let mut built = Vec::new();
         for options in &sinks {
             let sink = Sink::new(options, USER_AGENT)
@@ -227,8 +245,14 @@ impl Pipeline {
                 live: live.iter().filter(is_ours).cloned().collect(),
             })
         });
+        let mut own_paths = own_paths(&sinks, &state_dir);
+        own_paths.extend(unread);
+        let formats = report::formats_by_source(&files, &docker, stdin.as_ref());
         let inputs = Inputs::default();
-        let rates = rates::Rates::start(buffer.control.watch_sums(), handles.clone());
+        let (sums, usage) = (buffer.control.watch_sums(), buffer.control.watch_usage());
+        let lags = handles.iter().cloned().enumerate();
+        let lags = lags.map(|(bit, sink)| Arc::new(lag::Lag::new(sink, bit, sums.clone(), usage.clone()))).collect();
+        let rates = rates::Rates::start(sums, usage, handles.clone());
         let mut pipeline = Pipeline {
             started: Instant::now(),
             state,
@@ -247,7 +271,11 @@ impl Pipeline {
             stopping: watch::Sender::new(false),
             taps,
             rates,
+            lags,
             redactor: Arc::clone(&redactor),
+            formats,
+            metrics: Arc::clone(&metrics),
+            left_out,
             announced: None,
         };
         let files = match archives {
@@ -257,15 +285,16 @@ impl Pipeline {
                 run: run.clone(),
                 appender: buffer.appender.clone(),
                 live: live.clone(),
-                own_paths: own_paths(&sinks, &state_dir),
+                own_paths: own_paths.clone(),
             }),
             None => Ok(files),
         };
         let files = files.map_err(Error::Files)?;
         let routes = sinks.iter().map(|sink| sink.when.clone()).collect();
         let (records_run, appender) = (run.clone(), buffer.appender.clone());
-        let records = source::announced::Setup { run: records_run, routes, redactor, appender, live: live.clone() };
-        pipeline.start_sources(files, docker, stdin, &sinks, &state_dir, run, buffer.appender, live)?;
+        let records =
+            source::announced::Setup { run: records_run, routes, redactor, metrics, appender, live: live.clone() };
+        pipeline.start_sources(files, docker, stdin, own_paths, run, buffer.appender, live)?;
         // A drain for an event needs the handles on all sources.
         if let Some(options) = announced {
             pipeline.follow_announced(options, settled.event_names, records)?;
@@ -279,8 +308,7 @@ impl Pipeline {
         files: Vec<file::Options>,
         docker: Vec<docker::Options>,
         stdin: Option<(String, Arc<ingest::Options>)>,
-        sinks: &[sink::Options],
-        state_dir: &std::path::Path,
+        own_paths: Vec<PathBuf>,
         run: RunColumns,
         appender: Appender,
         live: Vec<LiveOrigin>,
@@ -292,7 +320,7 @@ impl Pipeline {
                 run: run.clone(),
                 appender: appender.clone(),
                 live: live.iter().filter(of_files).cloned().collect(),
-                own_paths: own_paths(sinks, state_dir),
+                own_paths,
                 timing: file::Timing::default(),
             };
             self.files = Some(file::FileSource::start(setup, OriginId::random).map_err(Error::Files)?);
@@ -381,8 +409,12 @@ impl Pipeline {
             stopping: self.stopping.subscribe(),
             taps: self.taps.clone(),
             rates: self.rates.clone(),
+            lags: self.lags.clone(),
             announced: self.announced.as_ref().map(|following| Arc::clone(&following.board)),
             redactor: Arc::clone(&self.redactor),
+            formats: Arc::clone(&self.formats),
+            metrics: Arc::clone(&self.metrics),
+            left_out: Arc::clone(&self.left_out),
         }
     }
 
@@ -511,6 +543,7 @@ impl Pipeline {
         }
         report.sources = self.control.sums();
         report.redactions = drain::redactions(&self.redactor);
+        report.left_out = report::left_out(&self.left_out);
         report.gaps = self.drainer().gaps();
         report.unreadable = self.unreadable;
         if let (Some(files), Some(which)) = (&self.files, self.once) {
@@ -559,8 +592,9 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Everything in it passed the redactor: it stands in records, in manifests and in names of their files.
-fn run_columns_with(columns: Vec<(String, String)>, vm_name: &str, redactor: &Redactor) -> RunColumns {
+/// The columns of a run, VMName among them. Everything in it passed the redactor: it stands in records, in manifests and in
+/// names of their files.
+pub fn run_columns(columns: Vec<(String, String)>, vm_name: &str, redactor: &Redactor) -> RunColumns {
     let mut out = columns;
     // Behind RunID, TaskID and Benchmark, before the user's own.
     let at = out

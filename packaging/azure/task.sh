@@ -3,6 +3,7 @@
 #   task.sh COMMAND…   runs it with its output in LOG_DIR, ships LOG_DIR; exit code of the command, or 70 where logs are left
 # Env: RUN_ID and TASK_ID, which logferry.toml takes into run.run_id and run.task_id; LOG_DIR; LOGFERRY_CONFIG; ATTEMPTS (5),
 #   each of at most SHIP_SECONDS (1800): then it is told to stop, which may take `teardown.deadline` more.
+# `logferry ship --dry-run` says what a task's logs would come to, in GB as Azure bills them, before the first is sent.
 # An example to start from. What does not run to its end (a VM that is deleted under the task) needs the daemon.
 set -euo pipefail
 : "${RUN_ID:?the run, such as RUN_ID=42}" "${TASK_ID:?the task, such as TASK_ID=17}"

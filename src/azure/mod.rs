@@ -5,3 +5,6 @@ pub mod imds;
 pub mod moment;
 pub mod scheduled_events;
 pub mod whereabouts;
+
+#[cfg(test)]
+mod update_tests;

@@ -192,8 +192,15 @@ pub fn put_counters(out: &mut Vec<u8>, counters: &Counters) {
         out.extend_from_slice(&value.to_le_bytes());
     }
     out.extend_from_slice(&gap_kinds.to_le_bytes());
-    put_counts(out, routed);
+    let untold = counters.untold_lines;
+    out.push(routed.len() as u8 | if untold > 0 { HAS_UNTOLD } else { 0 });
+    for value in routed.iter().chain((untold > 0).then_some(&untold)) {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
 }
+
+/// Beside the number of counts by route bit: behind them stands how many lines are untold.
+const HAS_UNTOLD: u8 = 0x80;
 
 /// One count for each sink, by route bit.
 fn put_counts(out: &mut Vec<u8>, counts: &[u64]) {
@@ -231,7 +238,7 @@ fn take_removed(take: &mut Take<'_>) -> Option<Vec<RemovedSink>> {
 }
 
 pub fn take_counters(take: &mut Take<'_>) -> Option<Counters> {
-    Some(Counters {
+    let mut counters = Counters {
         lines: take.u64()?,
         bytes: take.u64()?,
         recorded_lines: take.u64()?,
@@ -241,8 +248,12 @@ pub fn take_counters(take: &mut Take<'_>) -> Option<Counters> {
         gaps: take.u64()?,
         gap_bytes: take.u64()?,
         gap_kinds: take.u32()?,
-        routed: take_counts(take)?,
-    })
+        ..Counters::default()
+    };
+    let head = take.u8()?;
+    counters.routed = (0..head & !HAS_UNTOLD).map(|_| take.u64()).collect::<Option<_>>()?;
+    counters.untold_lines = if head & HAS_UNTOLD == 0 { 0 } else { take.u64()? };
+    Some(counters)
 }
 
 /// What became of records in a sink that is not configured any more: all counts are final.
@@ -461,7 +472,7 @@ mod tests {
         let removed = |n| {
             vec![RemovedSink { name: "old".into(), routed: n, dead_lettered: n + 1, evicted: n + 2, abandoned: n + 3 }]
         };
-        let counters = Counters { lines: 5, routed: vec![1, 2], ..Counters::default() };
+        let counters = Counters { lines: 5, routed: vec![1, 2], untold_lines: 3, ..Counters::default() };
         Table {
             sinks: vec!["a".into(), String::new()],
             retired: vec![RetiredSum {

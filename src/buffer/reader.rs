@@ -17,6 +17,7 @@ use super::storage::{Storage, StorageFile, read_full};
 use super::{Cursor, LogPosition};
 use crate::record::{Constants, OriginId};
 
+mod oldest;
 mod tap;
 
 pub use tap::Tap;

@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{find_source, load, runtime};
+use super::try_lines::Bench;
+use super::{Usage, find_source, load, runtime};
 use crate::azure::whereabouts::{self, Need, Whereabouts};
-use crate::config::{Config, Purpose, ScheduledEvents};
+use crate::config::{Config, Loaded, Purpose, ScheduledEvents};
 use crate::lifecycle::identity::{self, Outcome};
 use crate::lifecycle::report::{EXIT_DELIVERED, EXIT_FAILED};
 use crate::lifecycle::state_dir;
 use crate::sink::Sink;
 use crate::sink::http::USER_AGENT;
 use crate::source::docker;
+use crate::trial::expect::{Failure, Test};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -29,10 +31,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     println!(
         "{}: no mistakes; {}, {}, {}",
         loaded.file,
-        counted(config.files.len(), "file source"),
-        counted(config.docker.len(), "Docker source"),
-        counted(config.sinks.len(), "sink")
+        counted(config.files.len() as u64, "file source"),
+        counted(config.docker.len() as u64, "Docker source"),
+        counted(config.sinks.len() as u64, "sink")
     );
+    tests(&loaded)?;
     if !arguments.online {
         return Ok(EXIT_DELIVERED);
     }
@@ -40,8 +43,38 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(if all_well { EXIT_DELIVERED } else { EXIT_FAILED })
 }
 
+/// Runs the tests that the configuration has.
+///
+/// # Errors
+/// Every test that failed: a mistake of the configuration.
+fn tests(loaded: &Loaded) -> Result<(), Usage> {
+    let tests = &loaded.config.tests;
+    if tests.is_empty() {
+        return Ok(());
+    }
+    let bench = Bench::new(&loaded.config);
+    let failed: Vec<(&Test, Vec<Failure>)> =
+        tests.iter().map(|test| (test, bench.run(test))).filter(|(_, failures)| !failures.is_empty()).collect();
+    println!("{} passed", counted((tests.len() - failed.len()) as u64, "test"));
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let blocks = failed.iter().flat_map(|(test, failures)| failures.iter().map(|failure| block(loaded, test, failure)));
+    let of = format!("{} of {} tests failed in {}", failed.len(), tests.len(), loaded.file);
+    Err(Usage(format!("{}{of}", blocks.collect::<String>())))
+}
+
+/// One thing that is not as a test expects it, as a mistake is shown.
+fn block(loaded: &Loaded, test: &Test, failure: &Failure) -> String {
+    let Failure { line, what, nearest, expected, found } = failure;
+    let line = line.or(test.line).map(|line| format!(":{line}")).unwrap_or_default();
+    let nearest = nearest.as_ref().map(|nearest| format!("    nearest: {nearest}\n")).unwrap_or_default();
+    let name = &test.name;
+    format!("{}{line}: test {name:?}: {what}\n    expected: {expected}\n    found: {found}\n{nearest}\n", loaded.file)
+}
+
 /// `1 sink`, `2 sinks`.
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -161,6 +161,10 @@ fn table(status: &Value) -> String {
             let _ = writeln!(out, "  {fault}");
         }
     }
+    for rule in status["left_out"].as_array().into_iter().flatten().filter(|rule| number(&rule["lines"]) > 0) {
+        let (kind, name) = (rule["kind"].as_str().unwrap_or("?"), rule["name"].as_str().unwrap_or("?"));
+        let _ = writeln!(out, "left out by {kind} {name}: {} lines", number(&rule["lines"]));
+    }
     announced(&status["scheduled_events"], &mut out);
     for gap in status["gaps"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let _ = writeln!(out, "gap: {gap}");

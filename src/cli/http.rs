@@ -11,7 +11,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::pipeline::Drainer;
+use crate::telemetry::exposition::{Exposition, Format};
 use crate::telemetry::http::{Answer, Page, serve};
+use crate::telemetry::process::Process;
 
 /// Wait between two attempts to have the address.
 const RETRY: Duration = Duration::from_secs(5);
@@ -41,18 +43,21 @@ impl Drop for Listening {
 #[derive(Clone)]
 struct Pages {
     life: watch::Receiver<Life>,
+    process: Process,
+    /// Held by who has the figures written: a page with many series is large.
+    scraping: Arc<Mutex<()>>,
     /// The last state that was looked up.
     last: Arc<Mutex<Option<(Instant, Value)>>>,
 }
 
 /// Listens on `address`; where that is taken it says so and tries again from time to time.
-pub(super) async fn listen(address: SocketAddr, life: watch::Receiver<Life>) -> Listening {
-    let pages = Pages { life, last: Arc::default() };
+pub(super) async fn listen(address: SocketAddr, life: watch::Receiver<Life>, process: Process) -> Listening {
+    let pages = Pages { life, process, scraping: Arc::default(), last: Arc::default() };
     let first = TcpListener::bind(address).await;
     if let Err(error) = &first {
         tracing::error!(
             %address, %error,
-            "no /healthz, /readyz and /status: is another process on that port? Set http.listen to a free address, or to \
+            "no /metrics, /healthz, /readyz and /status: is another process on that port? Set http.listen to a free address, or to \
              \"off\"; logs are shipped all the same, and the address is tried again"
         );
     }
@@ -66,7 +71,7 @@ pub(super) async fn listen(address: SocketAddr, life: watch::Receiver<Life>) -> 
             listener = TcpListener::bind(address).await.ok();
         };
         if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, "listening for /healthz, /readyz and /status");
+            tracing::info!(%address, "listening for /metrics, /healthz, /readyz and /status");
         }
         serve(listener, move |page| {
             let pages = pages.clone();
@@ -90,7 +95,19 @@ impl Pages {
             (Page::Status, Life::Running(drainer) | Life::Stopping(drainer)) => {
                 Answer::json(&self.status(drainer).await)
             }
+            (Page::Metrics(format), Life::Running(drainer) | Life::Stopping(drainer)) => {
+                self.metrics(drainer, format).await
+            }
         }
+    }
+
+    /// The figures of now; who asks meanwhile waits for its turn.
+    async fn metrics(&self, drainer: &Drainer, format: Format) -> Answer {
+        let _scraping = self.scraping.lock().await;
+        let mut page = Exposition::new(format);
+        drainer.metrics(&mut page).await;
+        self.process.write(&mut page);
+        Answer { status: 200, content_type: format.content_type(), body: page.finish().into_bytes() }
     }
 
     /// The state, at most [`STATUS_MAX_AGE`] old; who asks meanwhile waits for the same.
@@ -114,9 +131,11 @@ mod tests {
     #[tokio::test]
     async fn a_daemon_that_starts_is_alive_and_not_ready() {
         let life = watch::Sender::new(Life::Starting);
-        let pages = Pages { life: life.subscribe(), last: Arc::default() };
+        let (life, process) = (life.subscribe(), Process::begin());
+        let pages = Pages { life, process, scraping: Arc::default(), last: Arc::default() };
         assert_eq!(pages.answer(Page::Health).await, Answer::text(200, "alive\n"));
         assert_eq!(pages.answer(Page::Ready).await, Answer::text(503, "starting\n"));
         assert_eq!(pages.answer(Page::Status).await, Answer::text(503, "starting\n"));
+        assert_eq!(pages.answer(Page::Metrics(Format::Text)).await, Answer::text(503, "starting\n"));
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod control;
+mod dry_run;
 mod http;
 mod named;
 mod replay;
@@ -10,6 +11,7 @@ mod run;
 mod setup;
 mod ship;
 mod tap;
+mod try_lines;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +32,7 @@ const EXAMPLES: &str = "\
 Examples:
   logferry ship /var/log/app.log                 records as NDJSON on standard output
   docker logs job 2>&1 | logferry ship -         the same, from a pipe
+  tail -f app.log | logferry try                 what becomes of lines, and why
   logferry config example > logferry.toml        a configuration to start from
   logferry check -c logferry.toml --online       is it right, and does every sink accept?
   logferry run -c logferry.toml                  the daemon; SIGTERM drains it
@@ -40,9 +43,6 @@ Examples:
 
 Exit codes: 0 everything delivered, 1 failure, 2 command line or configuration,
 3 records left (safe in the buffer), 4 delivered but for dead letters.";
-
-/// Commands of the contract that this version does not have.
-const NOT_YET: &[&str] = &["try"];
 
 #[derive(Debug, Parser)]
 #[command(name = "logferry", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -73,6 +73,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Live records of the running daemon
     Tap(tap::Arguments),
+    /// Lines on standard input: which records they become, and why; nothing is sent
+    Try(try_lines::Arguments),
     /// Is the configuration right?
     Check(check::Arguments),
     /// Does a sink hold all that the manifests of a run say?
@@ -91,10 +93,6 @@ enum Command {
 
 /// Runs the command of this process's arguments to its exit code.
 pub fn main() -> ExitCode {
-    if let Some(command) = std::env::args_os().nth(1).filter(|first| NOT_YET.iter().any(|name| first == name)) {
-        eprintln!("logferry: {} is not available yet in this version", command.display());
-        return ExitCode::from(EXIT_USAGE);
-    }
     // Errors of the command line, and `--help`, end here with their own codes: 2 and 0.
     let arguments = Arguments::parse();
     let starts = matches!(arguments.command, Command::Run(_) | Command::Ship(_));
@@ -105,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => control::status(arguments),
         Command::Replay(arguments) => replay::run(arguments),
         Command::Tap(arguments) => tap::run(arguments),
+        Command::Try(arguments) => try_lines::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Setup { command } => setup::run(command),
@@ -179,7 +178,10 @@ fn pipeline_setup(config: &Config) -> crate::pipeline::Setup {
         stdin: None,
         archives: None,
         sinks: config.sinks.clone(),
+        unread: Vec::new(),
         redactor: Arc::clone(&config.redactor),
+        metrics: Arc::clone(&config.metrics),
+        left_out: Arc::clone(&config.left_out),
         manifests: true,
         announced: None,
     }
@@ -209,10 +211,6 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         use clap::CommandFactory as _;
-        let command = Arguments::command();
-        for name in NOT_YET {
-            assert!(command.find_subcommand(name).is_none(), "{name} is there");
-        }
-        command.debug_assert();
+        Arguments::command().debug_assert();
     }
 }

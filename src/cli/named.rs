@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Usage;
 use crate::config::Config;
 use crate::ingest;
+use crate::ingest::rules::Filter;
 use crate::source::file::{self, Pattern, StartAt};
 
 /// Standard input, as a path.
@@ -60,7 +61,7 @@ pub(super) fn sources(paths: &[&Path], config: &Config) -> Result<Vec<file::Opti
 
 /// How lines are read that no configured source knows: as those of the first one.
 pub(super) fn ingest_options(config: &Config) -> ingest::Options {
-    first(config).ingest
+    ingest::Options { formats: Arc::default(), ..first(config).ingest }
 }
 
 /// The first source of the configuration, or one made of defaults.
@@ -72,6 +73,7 @@ fn first(config: &Config) -> file::Options {
         start_at: StartAt::Beginning,
         ignore_older: None,
         ingest: ingest::Options {
+            formats: Arc::default(),
             parser: ingest::Parser::Auto,
             ansi: ingest::Ansi::Strip,
             multiline: ingest::Multiline::Auto,
@@ -80,6 +82,8 @@ fn first(config: &Config) -> file::Options {
             routes: config.sinks.iter().map(|sink| sink.when.clone()).collect(),
             columns: Arc::clone(&config.columns),
             redactor: Arc::clone(&config.redactor),
+            metrics: Arc::clone(&config.metrics),
+            filter: Filter::new(&config.rules, None),
         },
     })
 }

@@ -13,12 +13,14 @@ use crate::control::Server;
 use crate::lifecycle::report::EXIT_LEFT;
 use crate::lifecycle::{Signals, service};
 use crate::pipeline::{Pipeline, Setup, Stop};
+use crate::telemetry::process::Process;
 
 /// On a stop, an unterminated last line is taken once it is unchanged for this long.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// Follows until a signal, then drains within `teardown.deadline`.
 pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
+    let process = Process::begin();
     let loaded = load(&find_source(config), Purpose::Pipeline)?;
     start_log(&loaded.config);
     let runtime = runtime()?;
@@ -28,7 +30,7 @@ pub fn run(config: Option<PathBuf>) -> anyhow::Result<u8> {
         let life = watch::Sender::new(Life::Starting);
         // Held until the process has drained.
         let _listening = match config.http_listen {
-            Some(address) => Some(http::listen(address, life.subscribe()).await),
+            Some(address) => Some(http::listen(address, life.subscribe(), process).await),
             None => None,
         };
         let setup = Setup { announced: announced(config), ..pipeline_setup(config) };

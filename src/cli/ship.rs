@@ -9,11 +9,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use super::{Usage, control, find_source, load, named, pipeline_setup, runtime, start_log};
+use super::{Usage, control, dry_run, find_source, load, named, pipeline_setup, runtime, start_log};
 use crate::config::{Config, Purpose, Source};
 use crate::lifecycle::report::EXIT_FAILED;
 use crate::lifecycle::{Report, Signals, StateError};
-use crate::pipeline::{self, Pipeline, Setup, Stop};
+use crate::pipeline::{self, Pipeline, Setup, Stop, Watched};
 use crate::source::file::archive::Which;
 use crate::telemetry::log;
 
@@ -29,38 +29,48 @@ const FOREVER_MS: u64 = 10 * 365 * 24 * 3600 * 1000;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    config: super::ConfigArgument,
+    pub(super) config: super::ConfigArgument,
     /// Files or folders to read instead of the configured files; `-` is standard input
     #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// Only the report
-    #[arg(long, hide = true)]
+    pub(super) paths: Vec<PathBuf>,
+    /// Only the report: records and bytes by source, logger and level, and what they come to in Azure and Elasticsearch.
+    /// All is read as if for the first time; no sink is asked, no position is kept
+    #[arg(long)]
     dry_run: bool,
+    /// With --dry-run: the report as JSON
+    #[arg(long, requires = "dry_run")]
+    pub(super) json: bool,
 }
 
 /// How it went.
-struct Shipped {
-    report: Report,
+pub(super) struct Shipped {
+    pub(super) report: Report,
     /// It ended early because nobody takes what is written to standard output.
     output_is_gone: bool,
+}
+
+/// The configuration that is built in.
+pub(super) fn embedded() -> Source {
+    Source::Text { name: "the built-in configuration".to_owned(), text: EMBEDDED.to_owned() }
+}
+
+/// Whether there is none but what is built in.
+pub(super) fn is_without_config(given: &Source) -> bool {
+    *given == Source::Default && !Path::new(crate::config::DEFAULT_PATH).exists()
 }
 
 /// Reads everything to its end, delivers, reports on standard error.
 pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
     if arguments.dry_run {
-        return Err(Usage("ship --dry-run is not available yet in this version".to_owned()).into());
+        return dry_run::run(arguments);
     }
     let given = find_source(arguments.config.config);
-    let without_config = given == Source::Default && !Path::new(crate::config::DEFAULT_PATH).exists();
+    let without_config = is_without_config(&given);
     if without_config && arguments.paths.is_empty() {
         let hint = "nothing to ship: name files (or - for standard input), or give a configuration with -c";
         return Err(Usage(hint.to_owned()).into());
     }
-    let source = if without_config {
-        Source::Text { name: "the built-in configuration".to_owned(), text: EMBEDDED.to_owned() }
-    } else {
-        given
-    };
+    let source = if without_config { embedded() } else { given };
     let purpose = if arguments.paths.is_empty() { Purpose::Pipeline } else { Purpose::Sinks };
     let loaded = load(&source, purpose)?;
     if without_config {
@@ -81,7 +91,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
     }
     let runtime = runtime()?;
     let state_dir = setup.state_dir.clone();
-    let shipped = runtime.block_on(ship(setup, loaded.config.teardown.deadline));
+    let shipped = runtime.block_on(ship(setup, loaded.config.teardown.deadline, delivered));
     if let Err(error) = &shipped
         && let Some(pipeline::Error::State(StateError::Held { .. })) = error.downcast_ref()
     {
@@ -103,7 +113,19 @@ pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
     Ok(if failed { EXIT_FAILED } else { report.exit_code() })
 }
 
-async fn ship(setup: Setup, deadline: Duration) -> anyhow::Result<Shipped> {
+/// How far it has come.
+fn delivered(watched: &Watched) -> String {
+    let (lines, sinks) = watched.figures();
+    let sinks: Vec<String> = sinks.iter().map(|(name, n)| format!("{name} {n}")).collect();
+    format!("{lines} lines read, delivered: {}", sinks.join(", "))
+}
+
+/// Reads everything to its end and hands it to the sinks; `said`: what the progress line says.
+pub(super) async fn ship(
+    setup: Setup,
+    deadline: Duration,
+    said: impl Fn(&Watched) -> String,
+) -> anyhow::Result<Shipped> {
     let mut signals = Signals::new()?;
     let mut early = None;
     let pipeline = Pipeline::start(setup, async { early = Some(signals.stop().await) }).await?;
@@ -116,9 +138,7 @@ async fn ship(setup: Setup, deadline: Duration) -> anyhow::Result<Shipped> {
         loop {
             tokio::select! {
                 _ = draw.tick() => {
-                    let (lines, sinks) = watched.figures();
-                    let sinks: Vec<String> = sinks.iter().map(|(name, n)| format!("{name} {n}")).collect();
-                    bar.set_message(format!("{lines} lines read, delivered: {}", sinks.join(", ")));
+                    bar.set_message(said(&watched));
                     output_is_gone.set(watched.output_is_gone());
                     if output_is_gone.get() || until.is_some_and(|until| Instant::now() >= until) {
                         return;
@@ -152,7 +172,7 @@ fn progress_bar() -> ProgressBar {
 }
 
 /// Puts the paths of the command line in the place of the configured files.
-fn read_paths(setup: &mut Setup, paths: &[PathBuf], config: &Config) -> Result<(), Usage> {
+pub(super) fn read_paths(setup: &mut Setup, paths: &[PathBuf], config: &Config) -> Result<(), Usage> {
     let is_stdin = |path: &&PathBuf| path.as_os_str() == named::STANDARD_INPUT;
     if paths.iter().any(|path| is_stdin(&path)) {
         setup.stdin = Some(("stdin".to_owned(), Arc::new(named::ingest_options(config))));
@@ -163,12 +183,16 @@ fn read_paths(setup: &mut Setup, paths: &[PathBuf], config: &Config) -> Result<(
 }
 
 /// A state folder that goes with the process.
-struct TemporaryState(PathBuf);
+pub(super) struct TemporaryState(PathBuf);
 
 impl TemporaryState {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         let id = crate::record::OriginId::random()?;
         Ok(TemporaryState(std::env::temp_dir().join(format!("logferry-ship-{id}"))))
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.0.clone()
     }
 }
 

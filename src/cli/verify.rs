@@ -79,7 +79,7 @@ fn can_be_read(sink: &Options) -> bool {
     match &sink.kind {
         Kind::Elasticsearch(_) => true,
         Kind::AzureMonitor(options) => options.workspace_id.is_some(),
-        Kind::File(_) | Kind::Console(_) => false,
+        Kind::File(_) | Kind::Console(_) | Kind::Tally(_) => false,
     }
 }
 
@@ -126,7 +126,9 @@ fn reader(sink: &Options) -> anyhow::Result<Reader> {
             let reader = azure_monitor::Reader::new(options, USER_AGENT);
             Ok(Reader::AzureMonitor(reader.map_err(|error| Usage(format!("sinks.{}.{error}", sink.name)))?))
         }
-        Kind::File(_) | Kind::Console(_) => Err(Usage(format!("the sink {} cannot be read back", sink.name)).into()),
+        Kind::File(_) | Kind::Console(_) | Kind::Tally(_) => {
+            Err(Usage(format!("the sink {} cannot be read back", sink.name)).into())
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Names of columns in the configuration, and rules over them (`when = { Level = ["INFO"] }`).
+//! Names of columns in the configuration, and in rules over them.
 
 use super::mistake::nearest;
 use super::node::quoted;
-use super::table::{Given, Table};
+use super::table::Given;
+use crate::ingest::lookup;
 use crate::ingest::parse::level;
-use crate::record::Rule;
 use crate::record::column::{COLUMNS, Filled, check_own_name};
 
 /// Columns that a path capture may give a value, besides the user's own.
@@ -52,35 +52,23 @@ pub fn same_letters(name: &str) -> Option<&'static str> {
     COLUMNS.iter().map(|column| column.name).find(|column| letters(column) == letters(name))
 }
 
-/// Reads `when`; `None` where every record matches. `own`: columns that the configuration defines.
-pub fn rule(table: &Table<'_>, key: &str, own: &[String]) -> Option<Rule> {
-    let expected = "a glob or a list of globs in quotes, such as \"urllib3*\" or [\"INFO\", \"ERROR\"]";
-    if !table.has(key) {
+/// What is wrong with a name in a rule, and the one that was probably meant: columns, `Exception.Type` and its like, and
+/// members of `Fields` by their path can be asked for. `own`: columns that the configuration defines.
+pub fn wrong_in_rule(name: &str, own: &[String]) -> Option<(String, Option<String>)> {
+    if own.iter().any(|column| column == name) || lookup::EXCEPTION_MEMBERS.contains(&name) {
         return None;
     }
-    let mut columns = Vec::new();
-    for (name, origin, globs) in table.map_of_lists(key, expected) {
-        let path = super::node::join(&table.path(key), &name);
-        if let Some((what, near)) = wrong_rule_column(&name, own) {
-            let expected = "a column of the record, such as Level, LoggerName, Source or TaskID";
-            table.report().add_near(&origin, &path, what, near, expected);
+    let is_object = || "is an object: a member of it can be asked for".to_owned();
+    match name {
+        "Fields" | "Fields." => return Some((is_object(), None)),
+        "Exception" => return Some((is_object(), Some("Exception.Type".to_owned()))),
+        "Part" | "Parts" => return Some(("is not known before a long message is split".to_owned(), None)),
+        _ if name.starts_with(lookup::FIELDS) => return None,
+        _ if name.starts_with("Exception.") => {
+            let near = nearest(name, lookup::EXCEPTION_MEMBERS.iter().copied()).map(str::to_owned);
+            return Some(("is no member of Exception".to_owned(), near));
         }
-        if globs.is_empty() {
-            // Where an item of the list was wrong this is a second mistake about the same line; it is true as well.
-            table.report().add(&origin, &path, "has no glob, so no record would match", expected);
-        }
-        if name == "Level" {
-            globs.iter().for_each(check_level);
-        }
-        columns.push((name, globs.into_iter().map(|glob| glob.text).collect()));
-    }
-    (!columns.is_empty()).then(|| Rule::new(columns))
-}
-
-/// What is wrong with a column in a rule, and the column that was probably meant.
-fn wrong_rule_column(name: &str, own: &[String]) -> Option<(String, Option<String>)> {
-    if own.iter().any(|column| column == name) {
-        return None;
+        _ => {}
     }
     if let Some(column) = COLUMNS.iter().find(|column| column.name == name) {
         let late = column.filled == Filled::Sink;
@@ -99,13 +87,17 @@ fn one_letter_off(name: &str, column: &str) -> bool {
     strsim::osa_distance(&name.to_ascii_lowercase(), &column.to_ascii_lowercase()) == 1
 }
 
+/// How records spell a level.
+pub fn level_of_records(text: &str) -> String {
+    level::known(text.as_bytes()).map_or_else(|| text.to_ascii_uppercase(), str::to_owned)
+}
+
 /// Levels of records are capitals of a known set: a rule with another spelling would never match.
-fn check_level(glob: &Given<'_>) {
-    let capitals = glob.text.to_ascii_uppercase();
-    let mapped = level::known(glob.text.as_bytes()).unwrap_or(&capitals);
+pub fn check_level(glob: &Given<'_>) {
+    let mapped = level_of_records(&glob.text);
     if mapped != glob.text {
         let expected = format!("{LEVELS} (what a log calls otherwise is mapped to these), or a glob in capitals");
-        glob.mistake("never matches: it is not how records spell their level", Some(quoted(mapped)), expected);
+        glob.mistake("never matches: it is not how records spell their level", Some(quoted(&mapped)), expected);
     }
 }
 
@@ -117,7 +109,7 @@ mod tests {
     fn columns_of_rules() {
         let own = ["Steam".to_owned()];
         let check = |name: &str, expected: Option<Option<&str>>| {
-            let found = wrong_rule_column(name, &own).map(|(_, near)| near);
+            let found = wrong_in_rule(name, &own).map(|(_, near)| near);
             assert_eq!(found.as_ref().map(Option::as_deref), expected, "{name}");
         };
         check("Level", None);
@@ -128,7 +120,14 @@ mod tests {
         check("logger_name", Some(Some("LoggerName")));
         check("Sream", Some(Some("Stream")));
         check("EventID", Some(None));
-        check("Fields.x", Some(None));
+        check("Fields.x", None);
+        check("Fields.usage.tokens", None);
+        check("Fields", Some(None));
+        check("Exception", Some(Some("Exception.Type")));
+        check("Exception.Type", None);
+        check("Exception.type", Some(Some("Exception.Type")));
+        check("DurationMs", None);
+        check("Parts", Some(None));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum Kind {
     Map,
     /// The same with values that are never shown.
     SecretMap,
-    /// A table with names of the user's and a list of texts for each.
+    /// A table with names of the user's and a list of texts, or of regular expressions, for each.
     MapOfLists,
 }
 
@@ -76,7 +76,10 @@ const LINES: &[Key] = &[
     key("multiline", "\"auto\""),
     key("timezone", "\"UTC\""),
     key("max_line", "\"1MiB\""),
+    bare("rate_limit", Kind::Table(RATE_LIMIT), None),
 ];
+
+const RATE_LIMIT: Group = &[&[key("per_second", "0"), key("burst", "10000"), key("then_keep_one_in", "100")]];
 
 const SOURCE_FILE: Group = &[
     &[
@@ -107,12 +110,41 @@ const RECORD: Group = &[&[
     bare("columns", Kind::Map, Some("{}")),
     bare("redact", Kind::Entries(REDACT), None),
     list("redact_off", "[]"),
-    list("drop", "[]"),
-    list("sample", "[]"),
-    list("metric", "[]"),
+    bare("drop", Kind::Entries(DROP), None),
+    bare("sample", Kind::Entries(SAMPLE), None),
+    bare("metric", Kind::Entries(METRIC), None),
 ]];
 
 const REDACT: Group = &[&[bare("pattern", Kind::Plain, None), key("kind", "\"custom\"")]];
+
+const METRIC: Group = &[&[
+    bare("name", Kind::Plain, None),
+    key("help", "\"\""),
+    bare("kind", Kind::Plain, None),
+    key("op", "\"\""),
+    bare("value", Kind::Plain, None),
+    bare("when", Kind::MapOfLists, None),
+    bare("labels", Kind::Map, None),
+    list("buckets", "[]"),
+]];
+
+const DROP: Group = &[&[key("name", "\"\""), bare("when", Kind::MapOfLists, None)]];
+
+const SAMPLE: Group = &[&[
+    key("name", "\"\""),
+    bare("when", Kind::MapOfLists, None),
+    bare("keep", Kind::Plain, None),
+    list("by", "[\"TraceID\", \"TaskID\"]"),
+]];
+
+/// A test's `source` is the first one where it is left out.
+const TEST: Group = &[&[
+    bare("name", Kind::Plain, None),
+    key("source", "\"\""),
+    bare("lines", Kind::List, None),
+    bare("expect", Kind::List, None),
+    bare("sinks", Kind::List, None),
+]];
 
 const TEARDOWN: Group = &[&[
     key("deadline", "\"4m\""),
@@ -138,6 +170,7 @@ pub const ROOT: Group = &[&[
     bare("teardown", Kind::Table(TEARDOWN), None),
     bare("http", Kind::Table(HTTP), None),
     bare("log", Kind::Table(LOG), None),
+    bare("test", Kind::Entries(TEST), None),
 ]];
 
 /// Keys of every sink that say how batches are cut; a remote sink can take several requests at once.

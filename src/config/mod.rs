@@ -21,11 +21,14 @@ mod interpolate;
 mod keys;
 mod later;
 mod layers;
+mod matches;
+mod metrics;
 mod mistake;
 mod node;
 mod parsed_columns;
 pub mod quantity;
 mod record;
+mod rules;
 mod sections;
 mod show;
 mod sinks;
@@ -33,6 +36,7 @@ mod sources;
 mod table;
 mod teardown;
 mod transport;
+mod trials;
 mod unknown;
 mod url;
 
@@ -47,9 +51,11 @@ use std::sync::Arc;
 
 use crate::azure::whereabouts;
 use crate::ingest::OwnColumns;
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::{Counts, Rules};
 use crate::record::Rule;
-use crate::{buffer, sink, source};
+use crate::{buffer, sink, source, trial};
 
 pub use environment::{PREFIX, SOURCES_MAX, Variables};
 pub use mistake::{Mistake, Mistakes, Place};
@@ -119,6 +125,8 @@ pub enum Purpose {
     Sinks,
     /// `drain`, `status`, `config show`: whatever is there.
     Any,
+    /// `try`, `ship --dry-run`: nothing is sent, so nothing is needed that says who we are to a sink.
+    Records,
 }
 
 /// Everything that loading depends on.
@@ -147,10 +155,18 @@ pub struct Config {
     pub columns: Arc<OwnColumns>,
     /// What becomes of secrets; that of every source.
     pub redactor: Arc<Redactor>,
+    /// What is counted out of records; that of every source.
+    pub metrics: Arc<Metrics>,
+    /// What is left out of every source, besides the rate limits in their options.
+    pub rules: Arc<Rules>,
+    /// How much each of these rules and rate limits has left out.
+    pub left_out: Counts,
     pub teardown: Teardown,
     /// `None`: switched off.
     pub http_listen: Option<SocketAddr>,
     pub log: Log,
+    /// What `check` proves; nobody else reads them.
+    pub tests: Vec<trial::expect::Test>,
 }
 
 /// `[run]`: constant columns; empty ones are left out of records.
@@ -265,6 +281,9 @@ fn build(text: &str, request: Request<'_>, report: &Report) -> Option<(Config, N
     keys::number_entries(&mut file, keys::ROOT);
     let environment = environment::layer(request.variables, &file, report);
     let mut given = layers::merge(&[&file, &environment]);
+    if request.purpose == Purpose::Records {
+        transport::forget(&mut given);
+    }
     interpolate::resolve(&mut given, "", request.variables, report);
     unknown::refuse(&mut given, keys::ROOT, "", report);
     let mut defaults = keys::defaults(keys::ROOT, Some(&given));
@@ -285,13 +304,25 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
     let sinks = sinks::sinks(&root, tree.get("sinks"), &own, request.colour);
     let routes: Arc<[Option<Rule>]> = sinks.iter().map(|sink| sink.when.clone()).collect();
     let redactor = Arc::new(root.table("record", record::redactor));
+    let metrics = Arc::new(root.table("record", |table| metrics::metrics(&table, &own)));
     let mut names = sources::Names::default();
-    let common = sources::Common { routes: &routes, columns: &columns, redactor: &redactor };
+    let rules = Arc::new(root.table("record", |record| rules::rules(&record, &own)));
+    let common =
+        sources::Common { routes: &routes, columns: &columns, redactor: &redactor, metrics: &metrics, rules: &rules };
     let (files, docker) = root.table("sources", |table| {
         (sources::files(&table, &mut names, common), sources::docker(&table, &mut names, common))
     });
+    let filters = files.iter().map(|source| &source.ingest.filter);
+    let left_out = rules::counts(&rules, filters.chain(docker.iter().map(|source| &source.ingest.filter)));
     sources::check_docker_host(&docker, request.variables, report);
     sinks::check_loops(&root, &sinks, &files);
+    let names = files.iter().map(|source| &source.name).chain(docker.iter().map(|source| &source.name));
+    let known = trials::Known {
+        sources: names.map(|name| &**name).collect(),
+        sinks: sinks.iter().map(|sink| &*sink.name).collect(),
+        own: &own,
+    };
+    let tests = trials::tests(&root, &known);
     check_purpose(tree, request.purpose, report);
     Config {
         run,
@@ -302,9 +333,13 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
         sinks,
         columns,
         redactor,
+        metrics,
+        rules,
+        left_out,
         teardown: root.table("teardown", teardown::teardown),
         http_listen: root.table("http", sections::http_listen),
         log: root.table("log", sections::log),
+        tests,
     }
 }
 
@@ -320,7 +355,7 @@ fn check_purpose(tree: &Node, purpose: Purpose, report: &Report) {
         let expected = "[[sources.file]] with include = [\"/path/*.log\"], or [[sources.docker]]";
         report.add(&Origin::Default, "sources", "there is none, so nothing would be read", expected);
     }
-    if purpose != Purpose::Any && none(tree.get("sinks")) {
+    if matches!(purpose, Purpose::Pipeline | Purpose::Sinks) && none(tree.get("sinks")) {
         let expected = "[sinks.elasticsearch], [sinks.azure_monitor], [sinks.file] or [sinks.console]";
         report.add(&Origin::Default, "sinks", "there is none, so nothing would be delivered", expected);
     }

@@ -2,7 +2,7 @@
 
 use super::Loaded;
 use super::interpolate::escape;
-use super::keys::{Group, Kind, ROOT, keys, sink_type};
+use super::keys::{Group, Key, Kind, ROOT, keys, sink_type};
 use super::node::{Node, Origin, Value, bare_or_quoted, quoted};
 use super::table::{MASK, mask_user};
 
@@ -20,7 +20,10 @@ fn section(out: &mut String, group: Group, node: &Node, path: &str) {
         let Some(child) = node.get(key.name) else { continue };
         let path = super::node::join(path, key.name);
         match key.kind {
-            Kind::Table(inner) if keys(inner).any(|key| matches!(key.kind, Kind::Entries(_))) => {
+            Kind::Table(inner) if keys(inner).any(is_entries) => {
+                if !keys(inner).all(is_entries) {
+                    block(out, &format!("[{path}]"), inner, child);
+                }
                 section(out, inner, child, &path);
             }
             Kind::Table(inner) => block(out, &format!("[{path}]"), inner, child),
@@ -41,10 +44,14 @@ fn section(out: &mut String, group: Group, node: &Node, path: &str) {
     }
 }
 
-/// A header and one line for each key.
+fn is_entries(key: &Key) -> bool {
+    matches!(key.kind, Kind::Entries(_))
+}
+
+/// A header and one line for each key; entries have headers of their own.
 fn block(out: &mut String, header: &str, group: Group, node: &Node) {
     out.push_str(&format!("\n{header}\n"));
-    for key in keys(group) {
+    for key in keys(group).filter(|key| !is_entries(key)) {
         let Some(child) = node.get(key.name) else { continue };
         out.push_str(&format!("{} = {}", key.name, value(key.kind, child)));
         let mut origins = Vec::new();
@@ -81,6 +88,7 @@ fn value(kind: Kind, node: &Node) -> String {
         (Value::Float(number), Kind::Plain) => format!("{number:?}"),
         (Value::Flag(flag), Kind::Plain) => flag.to_string(),
         (Value::List(list), _) => {
+            let kind = if matches!(kind, Kind::List) { Kind::Plain } else { kind };
             format!("[{}]", list.iter().map(|item| value(kind, item)).collect::<Vec<_>>().join(", "))
         }
         (Value::Table(table), _) => {

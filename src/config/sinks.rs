@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::column;
 use super::keys;
+use super::matches;
 use super::node::{Node, quoted};
 use super::quantity;
 use super::sections;
@@ -86,7 +86,7 @@ impl Common {
         let bytes = table.size("batch_bytes", BATCH_MIN_BYTES..=BATCH_MAX_BYTES);
         let in_flight = table.whole("in_flight", 1..=IN_FLIGHT_MAX);
         Common {
-            when: column::rule(table, "when", own),
+            when: matches::rule(table, "when", own),
             batch_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
             in_flight: usize::try_from(in_flight).unwrap_or(1),
             max_age: table.duration("max_age", MAX_AGE_MIN..=MAX_AGE_MAX),

@@ -9,8 +9,11 @@ use super::column;
 use super::environment::{SOURCES_MAX, Variables};
 use super::mistake::{Report, nearest};
 use super::node::{Node, Origin, quoted};
+use super::rules;
 use super::table::{Given, Table, shown};
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::Rules;
 use crate::ingest::{self, Ansi, Multiline, OwnColumns, Parser, Zone};
 use crate::record::Rule;
 use crate::source::docker;
@@ -64,18 +67,23 @@ pub struct Common<'a> {
     pub routes: &'a Arc<[Option<Rule>]>,
     pub columns: &'a Arc<OwnColumns>,
     pub redactor: &'a Arc<Redactor>,
+    pub metrics: &'a Arc<Metrics>,
+    pub rules: &'a Arc<Rules>,
 }
 
 /// All `[[sources.file]]`.
 pub fn files(sources: &Table<'_>, names: &mut Names, common: Common<'_>) -> Vec<file::Options> {
     const STARTS: [(&str, StartAt); 2] = [("beginning", StartAt::Beginning), ("end", StartAt::End)];
-    let files = sources.entries("file", |table| file::Options {
-        name: names.take(&table),
-        include: include(&table),
-        exclude: exclude(&table),
-        start_at: table.choice("start_at", &STARTS).unwrap_or(StartAt::Beginning),
-        ignore_older: ignore_older(&table),
-        ingest: lines(&table, common),
+    let files = sources.entries("file", |table| {
+        let name = names.take(&table);
+        file::Options {
+            ingest: lines(&table, &name, common),
+            name,
+            include: include(&table),
+            exclude: exclude(&table),
+            start_at: table.choice("start_at", &STARTS).unwrap_or(StartAt::Beginning),
+            ignore_older: ignore_older(&table),
+        }
     });
     check_count(sources, "file", files.len());
     files
@@ -134,13 +142,16 @@ fn ignore_older(table: &Table<'_>) -> Option<Duration> {
 
 /// All `[[sources.docker]]`.
 pub fn docker(sources: &Table<'_>, names: &mut Names, common: Common<'_>) -> Vec<docker::Options> {
-    let engines = sources.entries("docker", |table| docker::Options {
-        name: names.take(&table),
-        host: host(&table),
-        include: table.table("include", select),
-        exclude: table.table("exclude", select),
-        columns: columns(&table),
-        ingest: lines(&table, common),
+    let engines = sources.entries("docker", |table| {
+        let name = names.take(&table);
+        docker::Options {
+            ingest: lines(&table, &name, common),
+            name,
+            host: host(&table),
+            include: table.table("include", select),
+            exclude: table.table("exclude", select),
+            columns: columns(&table),
+        }
     });
     check_count(sources, "docker", engines.len());
     engines
@@ -191,8 +202,9 @@ fn columns(table: &Table<'_>) -> Vec<(String, ColumnFrom)> {
 }
 
 /// What ingest is told about a source's lines.
-fn lines(table: &Table<'_>, common: Common<'_>) -> ingest::Options {
+fn lines(table: &Table<'_>, name: &str, common: Common<'_>) -> ingest::Options {
     ingest::Options {
+        formats: Arc::default(),
         parser: parser(table),
         ansi: table.choice("ansi", &[("strip", Ansi::Strip), ("keep", Ansi::Keep)]).unwrap_or(Ansi::Strip),
         multiline: table
@@ -204,6 +216,8 @@ fn lines(table: &Table<'_>, common: Common<'_>) -> ingest::Options {
         routes: Arc::clone(common.routes),
         columns: Arc::clone(common.columns),
         redactor: Arc::clone(common.redactor),
+        metrics: Arc::clone(common.metrics),
+        filter: rules::filter(table, name, common.rules),
     }
 }
 

@@ -77,7 +77,8 @@ impl<'a> Table<'a> {
         given.or(self.node.map(|node| &node.origin)).cloned().unwrap_or(Origin::Default)
     }
 
-    fn get(&self, key: &str) -> Option<&'a Node> {
+    /// What stands behind a key, whatever that is.
+    pub fn get(&self, key: &str) -> Option<&'a Node> {
         self.node.and_then(|node| node.get(key))
     }
 
@@ -306,6 +307,28 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The numbers of a list; a single one counts as a list of one. In the file also as text, for `"${VAR}"`.
+    pub fn numbers(&self, key: &str, expected: &str) -> Vec<f64> {
+        let Some(node) = self.get(key) else { return Vec::new() };
+        let list = match &node.value {
+            Value::List(list) => list.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        let number = |(index, item): (usize, &Node)| match &item.value {
+            Value::Integer(number) => Some(*number as f64),
+            Value::Float(number) => Some(*number),
+            _ => {
+                let given = self.given(item, format!("{}[{index}]", self.path(key)), expected)?;
+                let number = given.text.trim().parse().ok();
+                if number.is_none() {
+                    given.mistake("is no number", None, expected);
+                }
+                number
+            }
+        };
+        list.iter().enumerate().filter_map(number).collect()
+    }
+
     fn texts(&self, node: &Node, path: &str, expected: &str) -> Vec<Given<'a>> {
         match &node.value {
             Value::List(list) => self.items(list, path, expected),
@@ -336,15 +359,49 @@ impl<'a> Table<'a> {
             .collect()
     }
 
-    /// Names of the user's and the texts of each, where each is a text or a list of them.
-    /// The origin and path are those of the name.
-    pub fn map_of_lists(&self, key: &str, expected: &str) -> Vec<(String, Origin, Vec<Given<'a>>)> {
-        let Some(node) = self.get(key).filter(|node| self.is_table(key, node)) else { return Vec::new() };
-        let path = self.path(key);
-        let lists = node.table().iter().filter(|(_, child)| child.value != Value::Refused);
-        lists
-            .map(|(name, child)| (name.clone(), child.origin.clone(), self.texts(child, &join(&path, name), expected)))
-            .collect()
+    /// The tree behind a key that holds a table.
+    pub fn tree(&self, key: &str) -> Option<&'a Node> {
+        self.get(key).filter(|node| self.is_table(key, node))
+    }
+
+    /// The texts of a value that stands below this table; a single text counts as a list of one.
+    pub fn texts_of(&self, node: &Node, path: &str, expected: &str) -> Vec<Given<'a>> {
+        self.texts(node, path, expected)
+    }
+
+    /// A number from 0 to 1 that must be there; in the file also as text, for `"${VAR}"`.
+    pub fn share(&self, key: &str) -> Option<f64> {
+        const EXPECTED: &str = "a number from 0.0 (none) to 1.0 (all), such as 0.1";
+        let Some(node) = self.get(key) else {
+            self.mistake(key, "is missing", EXPECTED);
+            return None;
+        };
+        let (value, said) = match &node.value {
+            Value::Integer(number) => (Some(*number as f64), number.to_string()),
+            Value::Float(number) => (Some(*number), number.to_string()),
+            _ => {
+                let given = self.given(node, self.path(key), EXPECTED)?;
+                (given.text.trim().parse().ok(), shown(&given.text))
+            }
+        };
+        let what = match value {
+            Some(share) if (0.0..=1.0).contains(&share) => return Some(share),
+            Some(share) if share < 0.0 => "is too small",
+            Some(share) if share > 1.0 => "is too large",
+            _ => "is not a number",
+        };
+        self.report.add(&node.origin, &self.path(key), format!("{said} {what}"), EXPECTED);
+        None
+    }
+
+    /// What stands behind a key, for a reader that knows the shape itself.
+    pub fn node(&self, key: &str) -> Option<&'a Node> {
+        self.get(key)
+    }
+
+    /// Where the table stands.
+    pub fn own_origin(&self) -> Origin {
+        self.node.map_or(Origin::Default, |node| node.origin.clone())
     }
 
     /// Whether a key is there, whatever it holds.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
 
-use super::node::{Origin, quoted};
+use super::keys::{ANY_SINK, Kind, find};
+use super::node::{Node, Origin, Value, quoted};
 use super::table::Table;
 use super::url;
 use crate::sink::http::{self, Auth, Compression, Secret};
@@ -26,6 +27,23 @@ pub enum Asked {
     Absent,
     /// A mistake was noted.
     Refused,
+}
+
+/// Keys that say who we are and are no secrets themselves; without the secrets beside them they would be mistakes.
+const BESIDE_SECRETS: &[&str] = &["username", "credential"];
+
+/// Takes out of every sink who we are to it, and what only a connection needs: whoever sends nothing need not have it.
+pub fn forget(given: &mut Node) {
+    let Some(Value::Table(sinks)) = given.get_mut("sinks").map(|sinks| &mut sinks.value) else { return };
+    for (_, sink) in sinks {
+        let Value::Table(keys) = &mut sink.value else { continue };
+        keys.retain(|(name, _)| {
+            let is_secret =
+                find(ANY_SINK, name).is_some_and(|key| matches!(key.kind, Kind::Secret | Kind::SecretMap | Kind::Url));
+            let is_file = name.ends_with("_file") && find(ANY_SINK, name).is_some();
+            !is_secret && !is_file && !BESIDE_SECRETS.contains(&name.as_str())
+        });
+    }
 }
 
 pub fn compression(table: &Table<'_>) -> Compression {

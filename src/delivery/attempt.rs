@@ -227,7 +227,9 @@ impl Shared {
         };
         self.ledger.begin(&note)?;
         Stats::add(&self.stats.requests, 1);
+        let sent = Instant::now();
         let outcome = self.sink.send(&piece.load.batch, piece.range.clone()).await;
+        self.stats.ended_requests.count(self.protocol, &outcome, sent.elapsed());
         let decision = decide(self.protocol, &outcome, piece.range.len());
         if decision != Decision::Accept {
             Stats::add(&self.stats.failed_requests, 1);

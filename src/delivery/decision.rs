@@ -20,7 +20,7 @@ impl Protocol {
         match kind {
             Kind::Elasticsearch(_) => Protocol::Elasticsearch,
             Kind::AzureMonitor(_) => Protocol::AzureMonitor,
-            Kind::File(_) | Kind::Console(_) => Protocol::Stream,
+            Kind::File(_) | Kind::Console(_) | Kind::Tally(_) => Protocol::Stream,
         }
     }
 }

@@ -52,6 +52,11 @@ impl Evictions {
         }
     }
 
+    /// Records under way that count as evicted.
+    fn late_records(&self) -> u64 {
+        self.late.iter().map(|load| load.records).sum()
+    }
+
     /// How many dropped records are to be told of now, if any.
     fn due_to_say(&mut self, records: u64) -> Option<u64> {
         self.unsaid += records;
@@ -97,8 +102,10 @@ impl Delivery {
             Err(error) if is_full(&error) => return self.cannot_drop(&error.to_string()),
             Err(error) => return Err(self.cursor_error(error)),
         }
+        let before = self.evictions.late_records();
         self.forget_before(to);
-        self.tell(missed.values().sum());
+        let late = self.evictions.late_records() - before;
+        self.tell(missed.values().sum(), late);
         self.reader.acknowledge(to);
         self.progress.send_replace(to);
         self.pass_done()
@@ -136,13 +143,15 @@ impl Delivery {
         let Some(at) = self.evictions.late.iter().position(|load| load.number == number) else { return Ok(false) };
         let load = self.evictions.late.swap_remove(at);
         self.shared.ledger.answered_late(&load.origins, dead).map_err(|source| self.cursor_error(source))?;
-        let records = load.origins.iter().map(|(_, count)| count).sum();
+        let records = load.records;
         self.shared.stats.evicted.fetch_sub(records, Ordering::Relaxed);
         Ok(true)
     }
 
-    fn tell(&mut self, records: u64) {
+    /// `late`: how many of them are under way, so that an answer may still come.
+    fn tell(&mut self, records: u64, late: u64) {
         self.shared.stats.evicted.fetch_add(records, Ordering::Relaxed);
+        self.shared.stats.evicted_for_good.fetch_add(records.saturating_sub(late), Ordering::Relaxed);
         if let Some(records) = self.evictions.due_to_say(records) {
             tracing::error!(
                 sink = %self.shared.name, records,

@@ -243,6 +243,9 @@ async fn a_load_under_way_that_the_sink_takes_after_all_is_delivered_and_not_evi
     // What is in the log had its room made.
     let end = running.buffer.control.flush().await.expect("flushed");
     let before = running.evicted();
+    let for_good = || running.handles[0].stats.evicted_for_good.load(Ordering::Relaxed);
+    let for_good_before = for_good();
+    assert!(for_good_before < before, "what is under way may still be answered for");
     std::fs::remove_file(scene.path("ill")).expect("out of the way");
     running.handles[0].begin_drain();
     for handle in &running.handles {
@@ -267,6 +270,8 @@ async fn a_load_under_way_that_the_sink_takes_after_all_is_delivered_and_not_evi
         assert_eq!((counters.routed_to(0), standing.counted), (sum, true));
     }
     assert_eq!(standing.evicted.values().sum::<u64>(), running.evicted());
+    assert_eq!((for_good(), running.handles[0].stats.done()), (running.evicted(), 600));
+    assert!(for_good() >= for_good_before, "it only grows");
     running.stop().await;
 }
 

@@ -14,6 +14,7 @@ mod ledger;
 mod letter;
 mod pace;
 mod replay;
+mod requests;
 pub mod retry;
 mod run;
 mod streak;
@@ -25,6 +26,7 @@ pub use batch::view;
 pub use deadletter::DeadLetters;
 pub use ledger::Ledger;
 pub use replay::{Replay, ReplayError, Replayed, count_lines};
+pub use requests::{Counted, Requests};
 pub use run::{Delivery, DeliveryError, Handle, Hurry, Standing};
 
 /// Most records of one batch, so that the answers for all of them stay small.
@@ -39,11 +41,15 @@ pub struct Stats {
     pub without_document: AtomicU64,
     /// Records that were dropped from a full buffer before the sink had them.
     pub evicted: AtomicU64,
+    /// Records that were dropped like this and for which no answer can come any more: it only grows.
+    pub evicted_for_good: AtomicU64,
     /// Records sent again although nobody can tell whether the sink has them.
     pub possible_doubles: AtomicU64,
     pub requests: AtomicU64,
     /// Requests that did not end in acceptance.
     pub failed_requests: AtomicU64,
+    /// How requests ended, and how long they took.
+    pub ended_requests: Requests,
     /// Bytes of the buffer that were damaged and skipped: records in them never reach the sink.
     pub damaged_bytes: AtomicU64,
     /// Why the sink does not accept at the moment.
@@ -53,6 +59,12 @@ pub struct Stats {
 impl Stats {
     fn add(counter: &AtomicU64, n: usize) {
         counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    /// Records that the sink is done with, one way or the other: it only grows.
+    pub fn done(&self) -> u64 {
+        let counters = [&self.accepted, &self.dead_lettered, &self.evicted_for_good];
+        counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 
     /// Why the sink does not accept at the moment, in one line.

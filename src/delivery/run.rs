@@ -20,7 +20,7 @@ use super::retry::Pause;
 use super::streak::Streak;
 use super::{BATCH_MAX_RECORDS, DeadLetters, Ledger, Replay, Stats};
 use crate::buffer::{Behind, Cursor, CursorFile, CursorState, Frame, LogPosition, Reader};
-use crate::record::{OriginId, RECORD_MAX_BYTES};
+use crate::record::{Nanos, OriginId, RECORD_MAX_BYTES};
 use crate::sink::{self, Sink};
 
 /// How long the loop waits before it reads again after the disk failed.
@@ -55,7 +55,7 @@ pub enum DeliveryError {
 /// A load under way.
 pub(super) struct InFlight {
     pub number: u64,
-    records: u64,
+    pub records: u64,
     /// How many of them are of which origin.
     pub origins: Vec<(OriginId, u64)>,
     /// The segment that they stand in.
@@ -161,6 +161,20 @@ impl Handle {
             }
             Err(_) => standing,
         }
+    }
+
+    /// Records up to `target` that the sink has not passed, however long counting takes; `None`: the log cannot be read.
+    pub async fn backlog(&self, target: LogPosition) -> Option<u64> {
+        let (behind, cursor) = (self.behind.clone(), self.shared.ledger.cursor());
+        let counted = tokio::task::spawn_blocking(move || behind.count(cursor, target, None)).await;
+        Some(counted.ok()?.ok()?.0.values().sum())
+    }
+
+    /// When the first record up to `target` that the sink has not passed was written, or somewhat before; `None`: there is
+    /// none, or the log cannot be read.
+    pub async fn oldest(&self, target: LogPosition) -> Option<Nanos> {
+        let (behind, cursor) = (self.behind.clone(), self.shared.ledger.cursor());
+        tokio::task::spawn_blocking(move || behind.oldest(cursor, target)).await.ok()?.ok()?
     }
 
     /// Someone waits for the sink to have everything: attempts that wait are made now.

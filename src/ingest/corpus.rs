@@ -43,6 +43,7 @@ fn files() -> Vec<PathBuf> {
 
 fn options() -> Options {
     Options {
+        formats: Arc::default(),
         parser: Parser::Auto,
         ansi: Ansi::Strip,
         multiline: Multiline::Auto,
@@ -51,6 +52,8 @@ fn options() -> Options {
         routes: Arc::from([None]),
         columns: Arc::default(),
         redactor: Arc::default(),
+        metrics: Arc::default(),
+        filter: rules::Filter::default(),
     }
 }
 
@@ -183,4 +186,48 @@ fn twenty_formats_and_more_are_recognised_without_configuration() {
         }
     }
     assert!(recognised.len() >= 20, "{recognised:?}");
+}
+
+/// What most lines of a file are taken for, by name.
+#[test]
+fn what_lines_are_taken_for_has_a_name() {
+    let check = |name: &str, expected: Format| {
+        let text = std::fs::read_to_string(folder().join(name).with_extension("txt")).expect("text");
+        let all = Arc::new(Formats::default());
+        walk(&text, |case, options| {
+            if options.parser == Parser::Auto {
+                read(&case.input, &Options { formats: Arc::clone(&all), ..options.clone() });
+            }
+            case.expected.clone()
+        });
+        // Some forms of a family have a head that others share.
+        let named = |(format, _): &(Format, u64)| format.is_recognised() && *format != Format::Head;
+        let most = all.counts().into_iter().filter(named).max_by_key(|(_, lines)| *lines);
+        assert_eq!(most.map(|(format, _)| format), Some(expected), "{name}: {:?}", all.counts());
+    };
+    check("python-default", Format::PythonDashed);
+    check("python-basic", Format::PythonColons);
+    check("uvicorn", Format::PythonLeveled);
+    check("json", Format::Json);
+    check("logfmt", Format::Logfmt);
+    check("loguru", Format::Loguru);
+    check("structlog", Format::Structlog);
+    check("klog", Format::Klog);
+    check("syslog", Format::Syslog);
+    check("access", Format::Access);
+    check("nginx-error", Format::Nginx);
+    check("apache-error", Format::Apache);
+    check("postgresql", Format::Postgres);
+    check("mysql", Format::Mysql);
+    check("redis", Format::Redis);
+    check("spring-boot", Format::Spring);
+    check("hadoop-spark", Format::Spark);
+    check("java-util-logging", Format::JavaUtil);
+    check("go-log", Format::GoLog);
+    check("zerolog", Format::Zerolog);
+    check("ruby", Format::Ruby);
+    check("dotnet", Format::Dotnet);
+    check("vllm", Format::Vllm);
+    check("celery", Format::Celery);
+    check("rust", Format::EnvLogger);
 }

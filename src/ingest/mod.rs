@@ -1,4 +1,4 @@
-//! From bytes of a stream to sections of encoded records: split, join, parse, route, encode once.
+//! From bytes of a stream to sections of encoded records: split, join, parse, count, route, encode once.
 //!
 //! Pure computation, called by a source in its own thread or task, once per origin: no I/O, no waiting.
 //! A line of text is borrowed from the window that the source read it into until its JSON stands in the section:
@@ -9,15 +9,22 @@ pub mod encode;
 pub mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod gate;
 mod lines;
+pub mod lookup;
+pub mod metric;
 pub mod options;
 pub mod parse;
 mod put;
 pub mod redact;
+pub mod rules;
+mod seen;
 mod take;
 
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod gate_tests;
 #[cfg(test)]
 mod tests;
 
@@ -29,13 +36,21 @@ use crate::record::{Constants, Counters, GapKind, Nanos};
 
 use framing::Framer;
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
+use gate::Gate;
 pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, OwnColumns, Parser, Pattern, Zone};
+pub use parse::format::Format;
 use redact::Redaction;
+pub use seen::{Formats, Outcome, Seen};
 
 /// When the bytes of a window came about.
 pub trait Times {
     /// Time of the line that begins at this offset of the window.
     fn at(&self, offset: usize) -> Nanos;
+
+    /// Whether that is when the line arrived where it is read from, and not when it was read.
+    fn are_arrivals(&self) -> bool {
+        false
+    }
 }
 
 /// One time for a whole window: when it was read.
@@ -63,6 +78,7 @@ pub struct Ingest {
     default_logger: Option<Arc<str>>,
     framer: Framer,
     redaction: Redaction,
+    gate: Gate,
     /// Stream offset of the first byte that is not settled.
     position: u64,
     counters: Counters,
@@ -77,6 +93,11 @@ pub struct Ingest {
     section_gaps: u64,
     /// Bytes were passed over since.
     passed_over: bool,
+    /// Memory for the labels of a metric.
+    metric_key: Vec<u8>,
+    /// Of the last group.
+    seen: Seen,
+    format_lines: seen::Lines,
 }
 
 impl Ingest {
@@ -91,6 +112,7 @@ impl Ingest {
         Ingest {
             framer: Framer::new(options.multiline, options.max_line),
             redaction: Redaction::new(Arc::clone(&options.redactor), position > 0),
+            gate: Gate::default(),
             options,
             info,
             constants,
@@ -101,9 +123,12 @@ impl Ingest {
             section_lines: counters.lines,
             section_gaps: counters.gaps,
             passed_over: false,
+            metric_key: Vec::new(),
             counters,
             records: Records::default(),
             last_bytes: 0,
+            seen: Seen::default(),
+            format_lines: [0; Format::ALL.len()],
         }
     }
 
@@ -117,6 +142,11 @@ impl Ingest {
     /// Stream offset after what has been consumed.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Columns that are the same for every record of the origin, in order.
+    pub fn constants(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.constants.iter()
     }
 
     /// Totals of the origin so far.
@@ -157,12 +187,36 @@ impl Ingest {
         self.passed_over = true;
     }
 
+    /// What the last group that was taken was taken for.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
     /// Takes complete groups of lines from the front of `window`, which begins at [`Ingest::position`].
     pub fn feed(&mut self, window: &[u8], times: &dyn Times, flush: Flush) -> Fed {
+        self.feed_groups(window, times, flush, usize::MAX)
+    }
+
+    /// Takes one group from the front of `window`, so that what became of it can be looked at; nothing is consumed where
+    /// none is complete.
+    pub fn feed_one(&mut self, window: &[u8], times: &dyn Times, flush: Flush) -> Fed {
+        self.feed_groups(window, times, flush, 1)
+    }
+
+    fn feed_groups(&mut self, window: &[u8], times: &dyn Times, flush: Flush, most: usize) -> Fed {
         let mut consumed = 0;
         let mut section_full = false;
-        while let Some(group) = self.framer.next(window, consumed, flush) {
+        self.gate.open(times.are_arrivals());
+        let mut taken = 0;
+        while taken < most
+            && let Some(group) = self.framer.next(window, consumed, flush)
+        {
+            taken += 1;
+            if self.has_untold() {
+                self.tell_when_due(self.position + group.start as u64, times.at(group.start));
+            }
             self.take(window, &group, times.at(group.start));
+            self.count_format(group.lines);
             consumed = group.end;
             if self.records.bytes.len() >= SECTION_TARGET_BYTES {
                 section_full = true;
@@ -171,17 +225,21 @@ impl Ingest {
         }
         self.framer.consumed(consumed);
         self.position += consumed as u64;
+        if consumed > 0 {
+            self.gate.fed();
+        }
         Fed { consumed, section_full }
     }
 
     /// Closes the section under way. `position` is the source's own encoding of where it goes on.
-    /// `None` where nothing was consumed since the last one and the origin has not `ended`.
+    /// `None` where nothing was consumed since the last one, nothing is to be told and the origin has not `ended`.
     pub fn section(&mut self, position: Vec<u8>, ended: bool) -> Option<Section> {
         let is_same = self.counters.lines == self.section_lines && self.counters.gaps == self.section_gaps;
         let passed_over = std::mem::take(&mut self.passed_over);
-        if is_same && !passed_over && !ended {
+        if is_same && self.records.count == 0 && !passed_over && !ended {
             return None;
         }
+        self.sum_formats();
         let section = Section {
             origin: Arc::clone(&self.info),
             position,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use super::metric::Metrics;
 use super::redact::Redactor;
+use super::rules::Filter;
+use super::seen::Formats;
 use crate::record::Rule;
 
 pub use super::parse::columns::OwnColumns;
@@ -51,6 +54,8 @@ pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// Options of ingest for one source.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Where the lines of the source are counted by format.
+    pub formats: Arc<Formats>,
     pub parser: Parser,
     pub ansi: Ansi,
     pub multiline: Multiline,
@@ -63,4 +68,8 @@ pub struct Options {
     pub columns: Arc<OwnColumns>,
     /// What becomes of secrets; one for all sources.
     pub redactor: Arc<Redactor>,
+    /// What is counted out of records; one for all sources.
+    pub metrics: Arc<Metrics>,
+    /// What is left out.
+    pub filter: Filter,
 }

@@ -2,6 +2,7 @@
 
 use super::Ingest;
 use super::encode::{self, Columns, Exception};
+use super::lookup;
 use super::parse::columns::Named;
 use super::parse::object::Unfit;
 use crate::buffer::section::RecordHeader;
@@ -11,8 +12,15 @@ use crate::record::{EventId, RouteBits};
 const BESIDE_PART_MAX_BYTES: usize = 10_000;
 
 impl Ingest {
-    /// Routes and stores one record, or its parts; `text` is all of its text, for the case that it does not fit.
+    /// Routes and stores one record, or its parts, unless a rule leaves it out; `text` is all of its text, for the case that
+    /// it does not fit.
     pub(super) fn put(&mut self, text: &[u8], columns: &Columns<'_>, extent: (u64, u64)) {
+        if !self.options.metrics.is_empty() {
+            self.count_metrics(columns);
+        }
+        if self.leaves_out(columns, extent) {
+            return;
+        }
         let route = self.route(columns);
         if columns.fits() {
             return self.push(columns, route, extent, None);
@@ -55,7 +63,13 @@ impl Ingest {
         }
     }
 
-    fn push(&mut self, columns: &Columns<'_>, route: RouteBits, extent: (u64, u64), part: Option<(u32, u32)>) {
+    pub(super) fn push(
+        &mut self,
+        columns: &Columns<'_>,
+        route: RouteBits,
+        extent: (u64, u64),
+        part: Option<(u32, u32)>,
+    ) {
         self.counters.records += 1;
         self.counters.count_route(route);
         let (begin, end) = extent;
@@ -78,12 +92,11 @@ impl Ingest {
         });
     }
 
-    fn route(&self, columns: &Columns<'_>) -> RouteBits {
+    pub(super) fn route(&self, columns: &Columns<'_>) -> RouteBits {
         let mut bits = 0;
         for (bit, when) in self.options.routes.iter().enumerate() {
-            let takes = when.as_ref().is_none_or(|rule| {
-                rule.matches(|name| columns.value(name).or_else(|| self.constants.get(name).map(str::as_bytes)))
-            });
+            let value = |name: &str| lookup::value(columns, &self.constants, name);
+            let takes = when.as_ref().is_none_or(|rule| rule.matches(value));
             bits |= RouteBits::from(takes) << bit;
         }
         bits

@@ -1,15 +1,16 @@
 //! From one group of lines to columns: cleaned, unwrapped, parsed. What becomes of them is for [`super::put`].
 
-use super::Ingest;
 use super::clean::{self, Clean};
 use super::encode::{Columns, Exception};
 use super::framing::{self, Group};
 use super::lines::{Around, Lines, without_line_end};
 use super::options::{Ansi, Parser};
 use super::parse::columns::{self, Named};
+use super::parse::format::Format;
 use super::parse::json::JSON_MAX_BYTES;
 use super::parse::object::Unfit;
 use super::parse::{Context, Field, Text, Value, ansi, auto, container, embedded, json, regex, traceback};
+use super::{Ingest, Seen};
 use crate::record::Nanos;
 
 /// Level of a traceback that no line of a logger introduces.
@@ -22,9 +23,11 @@ impl Ingest {
         // `position` is the stream offset of the window's first byte until the call ends.
         let begin = self.position + group.start as u64;
         let extent = (begin, begin + bytes.len() as u64);
+        self.gate.begin(group.lines, read_time);
         self.counters.lines += u64::from(group.lines);
         self.counters.recorded_lines += u64::from(group.lines);
         self.counters.bytes += bytes.len() as u64;
+        self.seen = Seen::default();
         // At the start of a stream the mark says that it is UTF-8, which every stream is taken for.
         let mark = if begin == 0 { bytes.len() - framing::without_mark(bytes).len() } else { 0 };
         let text = without_line_end(&bytes[mark..]);
@@ -33,6 +36,7 @@ impl Ingest {
         let piece = clean::piece_of(group, bytes);
         let Clean { text, traceback } = clean::clean(&mut self.redaction, text, traceback, piece, keeps_colours);
         if group.piece.is_some() {
+            self.seen.note(Format::Piece);
             let logger = self.default_logger.clone();
             let logger = logger.as_deref().map(str::as_bytes);
             let columns = Columns { time: read_time, logger, message: &text, piece: group.piece, ..Columns::default() };
@@ -50,6 +54,7 @@ impl Ingest {
         if self.is_json(lines.text)
             && let Some(parsed) = json::parse(lines.text, &lines.around.fields, self.context(lines.time))
         {
+            self.seen.note(if parsed.unfit.is_some() { Format::Unfit } else { Format::Json });
             return self.take_json(&parsed, lines);
         }
         self.take_text(lines);
@@ -77,6 +82,7 @@ impl Ingest {
             return false;
         }
         if let Some(docker) = embedded::docker_line(lines.text) {
+            self.seen.note(Format::Docker);
             let mut around = self.around(docker.stream);
             if !docker.attrs.is_empty() {
                 around.fields.push(Field { name: "attrs".into(), value: Value::Literal(&docker.attrs) });
@@ -86,6 +92,7 @@ impl Ingest {
             return true;
         }
         let Some(wrapped) = container::cri(lines.text) else { return false };
+        self.seen.note(Format::Cri);
         let mut around = self.around(wrapped.stream);
         if wrapped.is_partial {
             around.fields.push(Field { name: "partial".into(), value: Value::Literal(b"true") });
@@ -172,7 +179,8 @@ impl Ingest {
             Parser::Logfmt => auto::logfmt(head, context),
             Parser::Syslog => auto::syslog(head, context),
             Parser::Regex(pattern) => auto::regex(pattern, head, &[], context),
-            Parser::Raw | Parser::Json => Text::raw(head),
+            Parser::Raw => Text::raw(head).of(Format::Raw),
+            Parser::Json => Text::raw(head),
         }
     }
 
@@ -192,6 +200,22 @@ impl Ingest {
         self.take_parsed(self.parse(head, lines.time), lines);
     }
 
+    fn note_json_behind(&mut self, head: Format, unfit: bool) {
+        match (head.is_recognised(), unfit) {
+            (_, true) => self.seen.note(Format::Unfit),
+            (false, false) => self.seen.note(Format::JsonBehind),
+            (true, false) => {
+                self.seen.note(head);
+                self.seen.note(Format::Json);
+            }
+        }
+    }
+
+    fn note_text(&mut self, format: Format, text: &[u8]) {
+        let is_broken = format == Format::Plain && self.is_json(text);
+        self.seen.note(if is_broken { Format::NotJson } else { format });
+    }
+
     /// Takes lines of which the first says this.
     fn take_parsed<'a>(&mut self, mut parsed: Text<'a>, lines: &Lines<'a>) {
         let text = lines.text;
@@ -204,9 +228,11 @@ impl Ingest {
         {
             let sure = self.options.parser == Parser::Json;
             if let Some(found) = embedded::behind(&parsed, self.context(lines.time), sure) {
+                self.note_json_behind(parsed.format, found.unfit.is_some());
                 return self.take_json(&found, lines);
             }
         }
+        self.note_text(parsed.format, lines.text);
         columns::own_of_text(&mut parsed, self.context(lines.time));
         let traceback = lines.traceback.filter(|_| self.options.parser != Parser::Raw);
         let message = lines.message(head, &parsed.message, traceback);
@@ -228,6 +254,7 @@ impl Ingest {
             unfit: parsed.unfit.or(self.is_long_json(text).then_some(Unfit::Length)),
         };
         if let Some(at) = traceback {
+            self.seen.note(Format::Traceback);
             let stack = &text[at..];
             let (kind, message) = traceback::raised(stack).unwrap_or_default();
             columns.exception = Some(Exception { kind, message, stack });

@@ -17,6 +17,7 @@ const READ_TIME: Nanos = 1_000_000_000;
 fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
     let routes = if routes.is_empty() { vec![None] } else { routes };
     Arc::new(Options {
+        formats: Arc::default(),
         parser,
         ansi: Ansi::Strip,
         multiline: Multiline::Auto,
@@ -25,6 +26,8 @@ fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
         routes: routes.into(),
         columns: Arc::default(),
         redactor: Arc::default(),
+        metrics: Arc::default(),
+        filter: rules::Filter::default(),
     })
 }
 

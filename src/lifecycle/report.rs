@@ -39,6 +39,14 @@ pub struct SinkReport {
     pub fault: Option<String>,
 }
 
+/// What one rule, or the rate limit of one source, left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its kind and name: `drop noisy`.
+    pub rule: String,
+    pub lines: u64,
+}
+
 /// What a process did from start to stop.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -48,6 +56,8 @@ pub struct Report {
     pub manifests: Vec<String>,
     /// Secrets that were redacted, by kind.
     pub redactions: Vec<(String, u64)>,
+    /// What each rule and rate limit left out.
+    pub left_out: Vec<LeftOut>,
     /// Bytes that sources knew of and could not take up before the deadline; they are read by the next start.
     pub left_bytes: u64,
     /// Lines of containers that may be missing: what and why.
@@ -144,6 +154,15 @@ impl Report {
         if !self.redactions.is_empty() {
             let kinds: Vec<String> = self.redactions.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
             let _ = writeln!(out, "redacted: {}", kinds.join(", "));
+        }
+        let left_out: Vec<String> = self
+            .left_out
+            .iter()
+            .filter(|by| by.lines > 0)
+            .map(|by| format!("{} {} lines", by.rule, by.lines))
+            .collect();
+        if !left_out.is_empty() {
+            let _ = writeln!(out, "left out: {}", left_out.join(", "));
         }
         for manifest in &self.manifests {
             let _ = writeln!(out, "manifest: {manifest}");

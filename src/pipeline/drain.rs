@@ -11,13 +11,16 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::announced::Board;
+use super::lag::Lag;
 use super::rates::Rates;
-use super::report::{file_gap_lines, gap_lines, sink_report};
+use super::report::{FormatsBySource, file_gap_lines, format_figures, gap_lines, left_out, left_out_json, sink_report};
 use super::tap::{Tap, Taps};
 use super::{Gone, delivered, keep_share, sleep_until};
 use crate::buffer::{self, LogPosition, OriginsWatch, Snapshot};
 use crate::delivery::{Handle, Hurry, Standing};
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::Counts;
 use crate::lifecycle::Report;
 use crate::manifest::{self, Keeper};
 use crate::source::{Control, Drained, docker, file};
@@ -62,8 +65,13 @@ pub struct Drainer {
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) taps: Taps,
     pub(super) rates: Rates,
+    /// Of each sink, in their order.
+    pub(super) lags: Vec<Arc<Lag>>,
     pub(super) announced: Option<Arc<Board>>,
     pub(super) redactor: Arc<Redactor>,
+    pub(super) formats: FormatsBySource,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) left_out: Counts,
 }
 
 /// How far a drain is.
@@ -153,6 +161,7 @@ impl Drainer {
         }
         report.sources = self.sums.get();
         report.redactions = redactions(&self.redactor);
+        report.left_out = left_out(&self.left_out);
         report.gaps = self.gaps();
         report.took = started.elapsed();
         Ok(report)
@@ -373,6 +382,7 @@ impl Drainer {
                     "records": sum.records,
                     "gaps": sum.gaps,
                     "lines_per_second": per_second,
+                    "formats": format_figures(&self.formats, &name),
                 });
                 (name, figures)
             })
@@ -388,6 +398,7 @@ impl Drainer {
                 "disk_full": self.usage.disk_full(),
             },
             "sinks": sinks,
+            "left_out": left_out_json(&self.left_out),
             "redactions": redactions(&self.redactor).into_iter().collect::<BTreeMap<_, _>>(),
             "gaps": self.gaps(),
             "scheduled_events": self.announced.as_ref().map(|board| board.status()),

@@ -1,14 +1,16 @@
-//! How fast sources read and sinks accept, over the last seconds. It looks at counters that are there anyway.
+//! How fast sources read and sinks accept, over the last seconds, and since when the log holds what a sink lacks. It looks at
+//! counters that are there anyway.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::buffer::SumsWatch;
+use super::ages::{Age, Ages};
+use crate::buffer::{LogPosition, SumsWatch, UsageWatch};
 use crate::delivery::Handle;
 
 /// How often the counters are noted.
@@ -28,8 +30,8 @@ pub(super) struct Rates {
     noted: Arc<Noted>,
 }
 
-#[derive(Default)]
 struct Noted {
+    ages: Mutex<Ages>,
     looks: Mutex<VecDeque<Look>>,
     noting: Mutex<Option<AbortHandle>>,
 }
@@ -60,8 +62,11 @@ pub(super) struct Speeds {
 }
 
 impl Rates {
-    pub fn start(sums: SumsWatch, sinks: Vec<Handle>) -> Self {
-        let rates = Rates { sums, sinks, noted: Arc::default() };
+    /// Called before any record is read.
+    pub fn start(sums: SumsWatch, usage: UsageWatch, sinks: Vec<Handle>) -> Self {
+        let ages = Mutex::new(Ages::new(usage.appended(), Instant::now()));
+        let noted = Noted { ages, looks: Mutex::default(), noting: Mutex::default() };
+        let rates = Rates { sums, sinks, noted: Arc::new(noted) };
         let (sums, sinks, noted) = (rates.sums.clone(), rates.sinks.clone(), Arc::downgrade(&rates.noted));
         let task = tokio::spawn(async move {
             let mut tick = tokio::time::interval(LOOK);
@@ -69,23 +74,36 @@ impl Rates {
             loop {
                 tick.tick().await;
                 let Some(noted) = noted.upgrade() else { return };
-                let mut looks = noted.looks.lock().unwrap_or_else(PoisonError::into_inner);
+                let end = usage.appended();
+                let lowest = sinks.iter().map(|sink| *sink.progress.borrow()).min().unwrap_or(end);
+                lock(&noted.ages).look(end, lowest, Instant::now());
+                let mut looks = lock(&noted.looks);
                 if looks.len() >= LOOKS_MAX {
                     looks.pop_front();
                 }
                 looks.push_back(look(&sums, &sinks));
             }
         });
-        *rates.noted.noting.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        *lock(&rates.noted.noting) = Some(task.abort_handle());
         rates
     }
 
     /// The speed over the time since the oldest counters that are kept.
     pub fn now(&self) -> Speeds {
         let to = look(&self.sums, &self.sinks);
-        let from = self.noted.looks.lock().unwrap_or_else(PoisonError::into_inner).front().cloned();
+        let from = lock(&self.noted.looks).front().cloned();
         Speeds { from: from.unwrap_or_else(|| to.clone()), to }
     }
+
+    /// For how long the log has held what stands at `from`.
+    pub fn age(&self, from: LogPosition) -> Age {
+        lock(&self.noted.ages).of(from, Instant::now())
+    }
+}
+
+/// A holder that panicked left whole figures.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn look(sums: &SumsWatch, sinks: &[Handle]) -> Look {

@@ -1,12 +1,17 @@
 //! What a pipeline says of itself: figures while it runs, and the lines of its report.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
 
 use super::inputs::{self, Stops};
 use crate::buffer;
 use crate::delivery::Handle;
-use crate::lifecycle::report::SinkReport;
+use crate::ingest::rules::{Count, Counts};
+use crate::ingest::{self, Formats};
+use crate::lifecycle::report::{LeftOut, SinkReport};
 use crate::record;
 use crate::sink::console;
 use crate::source::{docker, file};
@@ -55,6 +60,56 @@ pub(super) fn sink_report(sink: &Handle, unfinished: bool, left: u64) -> SinkRep
         unfinished,
         fault: sink.stats.fault(),
     }
+}
+
+/// Each source and its lines by format.
+pub(super) type FormatsBySource = Arc<[(String, Arc<Formats>)]>;
+
+pub(super) fn formats_by_source(
+    files: &[file::Options],
+    docker: &[docker::Options],
+    stdin: Option<&(String, Arc<ingest::Options>)>,
+) -> FormatsBySource {
+    let files = files.iter().map(|source| (source.name.to_string(), &source.ingest));
+    let docker = docker.iter().map(|source| (source.name.to_string(), &source.ingest));
+    let stdin = stdin.map(|(name, options)| (name.clone(), &**options));
+    let mut all: Vec<(String, Arc<Formats>)> = Vec::new();
+    for (name, options) in files.chain(docker).chain(stdin) {
+        // Paths of the command line make several sources of one.
+        if !all.iter().any(|(known, formats)| *known == name && Arc::ptr_eq(formats, &options.formats)) {
+            all.push((name, Arc::clone(&options.formats)));
+        }
+    }
+    all.into()
+}
+
+/// Lines of a source by what they were taken for.
+pub(super) fn format_figures(formats: &FormatsBySource, source: &str) -> BTreeMap<&'static str, u64> {
+    let mut figures = BTreeMap::new();
+    for (_, formats) in formats.iter().filter(|(name, _)| name == source) {
+        formats.counts().into_iter().for_each(|(format, lines)| *figures.entry(format.word()).or_default() += lines);
+    }
+    figures
+}
+
+/// How much each rule and rate limit has left out since the start.
+pub(super) fn left_out(counts: &Counts) -> Vec<LeftOut> {
+    let one =
+        |count: &Arc<Count>| LeftOut { rule: format!("{} {}", count.kind.word(), count.name), lines: count.lines() };
+    counts.iter().map(one).collect()
+}
+
+/// The same for `logferry status --json`.
+pub(super) fn left_out_json(counts: &Counts) -> Vec<Value> {
+    let one = |count: &Arc<Count>| {
+        json!({
+            "kind": count.kind.word(),
+            "name": count.name,
+            "lines": count.lines(),
+            "records": count.records(),
+        })
+    };
+    counts.iter().map(one).collect()
 }
 
 pub(super) fn file_gap_lines(stats: &file::Stats) -> Vec<String> {

@@ -11,8 +11,10 @@ pub struct Counters {
     pub recorded_lines: u64,
     /// Lines that a drop rule left out.
     pub filtered_lines: u64,
-    /// Lines that sampling left out.
+    /// Lines that sampling or a rate limit left out.
     pub sampled_lines: u64,
+    /// Those of them that a rate limit left out and no record tells of yet.
+    pub untold_lines: u64,
     /// Records, each part one: the last Seq.
     pub records: u64,
     /// Times that lines are known to be missing, for example in a file that was truncated unread.
@@ -118,6 +120,7 @@ impl Counters {
             recorded_lines: self.recorded_lines.saturating_sub(before.recorded_lines),
             filtered_lines: self.filtered_lines.saturating_sub(before.filtered_lines),
             sampled_lines: self.sampled_lines.saturating_sub(before.sampled_lines),
+            untold_lines: self.untold_lines.saturating_sub(before.untold_lines),
             records: self.records.saturating_sub(before.records),
             gaps: self.gaps.saturating_sub(before.gaps),
             gap_bytes: self.gap_bytes.saturating_sub(before.gap_bytes),
@@ -133,6 +136,7 @@ impl Counters {
         self.recorded_lines += other.recorded_lines;
         self.filtered_lines += other.filtered_lines;
         self.sampled_lines += other.sampled_lines;
+        self.untold_lines += other.untold_lines;
         self.records += other.records;
         self.gaps += other.gaps;
         self.gap_bytes += other.gap_bytes;

@@ -3,6 +3,7 @@
 pub mod column;
 pub mod constants;
 pub mod counters;
+pub mod histogram;
 pub mod id;
 pub mod json;
 pub mod rule;
@@ -10,6 +11,7 @@ pub mod time;
 
 pub use constants::Constants;
 pub use counters::{Counters, GapKind};
+pub use histogram::Histogram;
 pub use id::{EventId, OriginId};
 pub use rule::Rule;
 pub use time::Nanos;

@@ -6,6 +6,7 @@ pub mod console;
 pub mod elasticsearch;
 pub mod file;
 pub mod stored;
+pub mod tally;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub enum Kind {
     AzureMonitor(Box<azure_monitor::Options>),
     File(file::Options),
     Console(console::Options),
+    /// No sink of a configuration: a dry run.
+    Tally(tally::Options),
 }
 
 /// A record as a sink sees it: already encoded, to be spliced.
@@ -158,6 +161,7 @@ pub enum Sink {
     AzureMonitor(azure_monitor::AzureMonitor),
     File(file::FileSink),
     Console(console::ConsoleSink),
+    Tally(tally::TallySink),
 }
 
 impl Sink {
@@ -171,6 +175,7 @@ impl Sink {
             Kind::AzureMonitor(o) => Sink::AzureMonitor(azure_monitor::AzureMonitor::new((**o).clone(), user_agent)?),
             Kind::File(o) => Sink::File(file::FileSink::new(o.clone())),
             Kind::Console(o) => Sink::Console(console::ConsoleSink::new(o.clone())),
+            Kind::Tally(o) => Sink::Tally(tally::TallySink::new(o.clone())),
         })
     }
 
@@ -189,6 +194,7 @@ impl Sink {
             Sink::AzureMonitor(_) => azure_monitor::encode(record, body),
             Sink::File(_) => file::encode_ndjson(record, body),
             Sink::Console(sink) => sink.encode(record, body),
+            Sink::Tally(sink) => sink.encode(record, body),
         }
     }
 
@@ -199,7 +205,7 @@ impl Sink {
             // Behind the line with the action.
             Sink::Elasticsearch(_) => encoded.splitn(2, |&byte| byte == b'\n').nth(1).unwrap_or(encoded),
             Sink::AzureMonitor(_) => encoded.strip_suffix(b",").unwrap_or(encoded),
-            Sink::File(_) | Sink::Console(_) => encoded,
+            Sink::File(_) | Sink::Console(_) | Sink::Tally(_) => encoded,
         }
     }
 
@@ -211,6 +217,8 @@ impl Sink {
             Sink::AzureMonitor(_) => azure_monitor::encode_document(document, body),
             Sink::File(_) => file::encode_document(document, body),
             Sink::Console(sink) => sink.encode_document(document, body),
+            // It refuses nothing, so it has no dead letters.
+            Sink::Tally(_) => false,
         }
     }
 
@@ -221,6 +229,7 @@ impl Sink {
             Sink::AzureMonitor(sink) => sink.send(batch, range).await,
             Sink::File(sink) => sink.send(batch, range).await,
             Sink::Console(sink) => sink.send(batch, range).await,
+            Sink::Tally(_) => SendOutcome::Accepted,
         }
     }
 
@@ -231,7 +240,7 @@ impl Sink {
             Sink::AzureMonitor(_) => {
                 Asked::CannotTell { reason: "Azure Monitor cannot be asked which records it has".to_owned() }
             }
-            Sink::File(_) | Sink::Console(_) => {
+            Sink::File(_) | Sink::Console(_) | Sink::Tally(_) => {
                 Asked::CannotTell { reason: "a stream cannot be asked which records it has".to_owned() }
             }
         }
@@ -251,7 +260,7 @@ impl Sink {
     pub async fn keep_ready(&self) -> std::convert::Infallible {
         match self {
             Sink::AzureMonitor(sink) => sink.keep_ready().await,
-            Sink::Elasticsearch(_) | Sink::File(_) | Sink::Console(_) => std::future::pending().await,
+            Sink::Elasticsearch(_) | Sink::File(_) | Sink::Console(_) | Sink::Tally(_) => std::future::pending().await,
         }
     }
 
@@ -271,7 +280,7 @@ impl Sink {
             Sink::Elasticsearch(sink) => sink.probe().await,
             Sink::AzureMonitor(sink) => sink.probe().await,
             Sink::File(sink) => sink.probe().await,
-            Sink::Console(_) => Ok("standard output".to_owned()),
+            Sink::Console(_) | Sink::Tally(_) => Ok("standard output".to_owned()),
         }
     }
 }

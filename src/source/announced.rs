@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::RunColumns;
 use crate::buffer::{Appender, LiveOrigin, OriginInfo, Section};
+use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
+use crate::ingest::rules::Filter;
 use crate::ingest::{self, Ansi, Flush, Ingest, Multiline, Parser, Zone};
 use crate::record::{Constants, Counters, OriginId, Rule, time};
 
@@ -84,6 +86,7 @@ pub struct Setup {
     /// By route bit: what each sink gets.
     pub routes: Arc<[Option<Rule>]>,
     pub redactor: Arc<Redactor>,
+    pub metrics: Arc<Metrics>,
     pub appender: Appender,
     /// Origins of the log at start; ours are taken out of it by [`owns`].
     pub live: Vec<LiveOrigin>,
@@ -91,8 +94,8 @@ pub struct Setup {
 
 /// Makes records until nobody can ask for more, or the buffer has stopped. Waits where the buffer is full.
 pub async fn run(setup: Setup, mut told: mpsc::Receiver<Told>) {
-    let Setup { run, routes, redactor, appender, live } = setup;
-    let mut chronicle = Chronicle { run, routes, redactor, origin: None, ids: Vec::new() };
+    let Setup { run, routes, redactor, metrics, appender, live } = setup;
+    let mut chronicle = Chronicle { run, routes, redactor, metrics, origin: None, ids: Vec::new() };
     let mut sections = chronicle.resume(live);
     loop {
         for section in sections.drain(..) {
@@ -116,6 +119,7 @@ struct Chronicle {
     run: RunColumns,
     routes: Arc<[Option<Rule>]>,
     redactor: Arc<Redactor>,
+    metrics: Arc<Metrics>,
     origin: Option<Ingest>,
     /// Events that are recorded and not over, oldest first.
     ids: Vec<String>,
@@ -174,8 +178,9 @@ impl Chronicle {
     }
 
     fn ingest(&self, info: Arc<OriginInfo>, constants: Constants, counters: Counters) -> Ingest {
-        // The lines are our own; a description in them is not.
+        // The lines are our own, which no rule leaves out; a description in them is not.
         let options = ingest::Options {
+            formats: Arc::default(),
             parser: Parser::Json,
             ansi: Ansi::Keep,
             multiline: Multiline::None,
@@ -184,6 +189,8 @@ impl Chronicle {
             routes: Arc::clone(&self.routes),
             columns: Arc::default(),
             redactor: Arc::clone(&self.redactor),
+            metrics: Arc::clone(&self.metrics),
+            filter: Filter::default(),
         };
         // Every byte of the stream was recorded, so its length says where it goes on.
         let position = counters.bytes;
@@ -209,7 +216,8 @@ mod tests {
 
     fn chronicle(run_id: &str) -> Chronicle {
         let run = RunColumns(vec![("RunID".to_owned(), run_id.to_owned())]);
-        Chronicle { run, routes: Arc::new([None]), redactor: Arc::default(), origin: None, ids: Vec::new() }
+        let (redactor, metrics) = (Arc::default(), Arc::default());
+        Chronicle { run, routes: Arc::new([None]), redactor, metrics, origin: None, ids: Vec::new() }
     }
 
     fn said(what: What, id: &str) -> Said {

@@ -9,7 +9,7 @@ use crate::record::{GapKind, time};
 const UTF_16: [&[u8; 2]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 /// Whether the bytes that begin a stream say that it is in UTF-16.
-pub(super) fn is_utf_16(head: &[u8]) -> bool {
+pub fn is_utf_16(head: &[u8]) -> bool {
     UTF_16.iter().any(|mark| head.starts_with(*mark))
 }
 

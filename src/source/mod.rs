@@ -7,6 +7,8 @@ pub mod file;
 mod intake;
 pub mod stdin;
 
+pub use intake::is_utf_16;
+
 use std::time::Duration;
 
 use tokio::sync::oneshot;

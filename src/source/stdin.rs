@@ -82,15 +82,25 @@ pub fn follow(
     appender: &Appender,
     stop: &Stop,
 ) -> Result<End, Error> {
-    let mut intake = Intake::new(origin(name, options, run)?, appender);
-    let (sender, reads) = sync_channel(READS_WAITING);
-    std::thread::Builder::new().name("stdin-read".to_owned()).spawn(move || read_on(input, &sender))?;
+    let mut intake = Intake::new(origin(OriginId::random()?, name, options, run), appender);
+    let reads = reads(input)?;
     let end = take_up(&mut intake, &reads, stop)?;
     if intake.is_unreadable() {
         tracing::error!("standard input is in UTF-16 and is not read: convert it (iconv -f UTF-16 -t UTF-8)");
         return Ok(End::Unreadable);
     }
     Ok(end)
+}
+
+/// What each read of `input` gives, on a thread of its own, which may outlive the receiver; nothing at the end. What gzip
+/// compressed comes as text.
+///
+/// # Errors
+/// No thread could be started.
+pub fn reads(input: impl Read + Send + 'static) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let (sender, reads) = sync_channel(READS_WAITING);
+    std::thread::Builder::new().name("stdin-read".to_owned()).spawn(move || read_on(input, &sender))?;
+    Ok(reads)
 }
 
 /// Sends what each read gives, nothing at the end; until the other end is gone. What gzip compressed comes as text.
@@ -131,13 +141,12 @@ fn read_once(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The one origin of standard input.
-fn origin(name: &str, options: Arc<ingest::Options>, run: &RunColumns) -> io::Result<Ingest> {
-    let id = OriginId::random()?;
+/// One origin that is a stream of lines without a file or a container.
+pub fn origin(id: OriginId, name: &str, options: Arc<ingest::Options>, run: &RunColumns) -> Ingest {
     let own = [("Source".to_owned(), name.to_owned()), ("Origin".to_owned(), id.to_string())];
     let constants = options.redactor.columns(run.0.iter().cloned().chain(own));
     let info = OriginInfo { id, descriptor: b"{\"kind\":\"stdin\"}".to_vec(), constants: constants.members().to_vec() };
-    Ok(Ingest::new(options, Arc::new(info), constants, 0, Counters::default()))
+    Ingest::new(options, Arc::new(info), constants, 0, Counters::default())
 }
 
 /// Takes up what comes, and what was written before a stop.
@@ -209,6 +218,7 @@ mod tests {
 
     fn options() -> Arc<ingest::Options> {
         Arc::new(ingest::Options {
+            formats: Arc::default(),
             parser: ingest::Parser::Auto,
             ansi: ingest::Ansi::Strip,
             multiline: ingest::Multiline::Auto,
@@ -217,6 +227,8 @@ mod tests {
             routes: Arc::new([None]),
             columns: Arc::default(),
             redactor: Arc::default(),
+            metrics: Arc::default(),
+            filter: ingest::rules::Filter::default(),
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -15,6 +15,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+
+use super::exposition::Format;
 
 /// Connections at once; further ones wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 32;
@@ -40,6 +42,8 @@ pub enum Page {
     Ready,
     /// `/status`: how it does, as JSON.
     Status,
+    /// `/metrics`: the figures, for Prometheus.
+    Metrics(Format),
 }
 
 /// What a page says.
@@ -62,11 +66,16 @@ impl Answer {
 }
 
 impl Page {
-    fn of(path: &str) -> Option<Self> {
+    /// `accept`: what the client would like to read.
+    fn of(path: &str, accept: Option<&HeaderValue>) -> Option<Self> {
         match path {
             "/healthz" => Some(Page::Health),
             "/readyz" => Some(Page::Ready),
             "/status" => Some(Page::Status),
+            "/metrics" => {
+                let accept = accept.and_then(|value| value.to_str().ok());
+                Some(Page::Metrics(Format::wanted(accept.unwrap_or_default())))
+            }
             _ => None,
         }
     }
@@ -123,13 +132,11 @@ where
     F: Fn(Page) -> A,
     A: Future<Output = Answer>,
 {
-    let answer = match (Page::of(request.uri().path()), request.method()) {
+    let page = Page::of(request.uri().path(), request.headers().get(ACCEPT));
+    let answer = match (page, request.method()) {
         (Some(page), &Method::GET | &Method::HEAD) => answer(page).await,
         (Some(_), _) => Answer::text(405, "only GET\n"),
-        (None, _) if request.uri().path() == "/metrics" => {
-            Answer::text(404, "/metrics is not available yet in this version; there is /healthz, /readyz and /status\n")
-        }
-        (None, _) => Answer::text(404, "there is /healthz, /readyz and /status\n"),
+        (None, _) => Answer::text(404, "there is /metrics, /healthz, /readyz and /status\n"),
     };
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -178,8 +185,10 @@ mod tests {
         check("GET /readyz?verbose", "200", "Ready").await;
         check("HEAD /status", "200", "\r\n\r\n").await;
         check("POST /status", "405", "only GET\n").await;
-        check("GET /metrics", "404", "not available yet in this version; there is /healthz, /readyz and /status\n")
-            .await;
+        check("GET /metrics", "200", "Metrics(Text)").await;
+        let open =
+            "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: application/openmetrics-text\r\n\r\n";
+        assert!(talk(address, open.as_bytes()).await.ends_with("Metrics(OpenMetrics)"));
         check("GET /", "404", "/status\n").await;
     }
 

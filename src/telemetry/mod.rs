@@ -1,4 +1,6 @@
 //! What logferry says of itself.
 
+pub mod exposition;
 pub mod http;
 pub mod log;
+pub mod process;

@@ -66,19 +66,6 @@ fn only_what_would_have_started_says_that_nothing_was() {
 }
 
 #[test]
-fn what_is_not_built_yet_says_so_and_help_does_not_offer_it() {
-    let mut ferry = Ferry::new("");
-    let help = ferry.call_plain(&["--help"]).stdout;
-    let ended = ferry.call_plain(&["try", "--some", "option"]);
-    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert_eq!(ended.stderr, "logferry: try is not available yet in this version\n");
-    assert!(!help.lines().any(|line| line.trim_start().starts_with("try ")), "{help}");
-    let ended = ferry.call_plain(&["ship", "--dry-run", "x.log"]);
-    assert_eq!(ended.code, Some(2));
-    assert!(ended.stderr.contains("not available yet"), "{}", ended.stderr);
-}
-
-#[test]
 fn what_a_file_source_would_skip_is_refused_when_it_is_named() {
     let mut ferry = Ferry::new("");
     let fifo = ferry.path("pipe");

@@ -7,8 +7,10 @@
 mod bound;
 pub mod containers;
 mod dockerd;
+mod dry_run;
 mod exits;
 mod kills;
+mod limit;
 mod load;
 mod oracle;
 mod restarts;

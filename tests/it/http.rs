@@ -13,7 +13,7 @@ const FILES: &str = "[[sources.file]]\nname = \"agent\"\ninclude = [\"{dir}/*.lo
 const FILE_SINK: &str = "[sinks.file]\npath = \"{dir}/out.ndjson\"\n";
 
 /// Status and body of an answer; `None`: nobody listens any more.
-fn ask(address: &str, request: &str) -> Option<(u16, String)> {
+pub fn ask(address: &str, request: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
@@ -23,7 +23,7 @@ fn ask(address: &str, request: &str) -> Option<(u16, String)> {
 }
 
 /// The address that the daemon says it listens on.
-async fn address(running: &Running) -> String {
+pub async fn address(running: &Running) -> String {
     until("the address", async || {
         let text = running.text();
         let (_, address) = text.lines().find(|line| line.contains("listening for"))?.split_once("address=")?;
@@ -32,7 +32,7 @@ async fn address(running: &Running) -> String {
     .await
 }
 
-async fn ready(address: &str) {
+pub async fn ready(address: &str) {
     until("readiness", async || (ask(address, "GET /readyz")?.0 == 200).then_some(())).await;
 }
 
@@ -54,9 +54,9 @@ async fn a_daemon_says_that_it_is_alive_ready_and_how_it_does() {
     assert_eq!((&status["pid"], &status["sources"]["agent"]["lines"]), (&running.id().into(), &7.into()));
     assert!(status["sources"]["agent"]["lines_per_second"].is_f64(), "{status}");
     let (code, body) = ask(&address, "GET /metrics").expect("an answer");
-    assert!(code == 404 && body.contains("not available yet") && body.contains("/status"), "{body}");
+    assert!(code == 200 && body.contains("\nlogferry_read_lines_total 7\n"), "{body}");
     let (code, body) = ask(&address, "GET /").expect("an answer");
-    assert!(code == 404 && body.contains("/healthz, /readyz and /status"), "{body}");
+    assert!(code == 404 && body.contains("/metrics, /healthz, /readyz and /status"), "{body}");
     assert_eq!(ask(&address, "POST /status").expect("an answer").0, 405);
     // Clients that say nothing hold up neither the others nor the end.
     let silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(&address).expect("a connection")).collect();

@@ -11,6 +11,8 @@ use logferry::azure::imds;
 use serde_json::{Value, json};
 
 use crate::delivery::azure_sink;
+use crate::http::address;
+use crate::metrics::scrape;
 use crate::support::azure::{AzureServer, AzureSettings, Fault as SinkFault};
 use crate::support::ferry::{Ferry, Running, append, until};
 use crate::support::imds::{Announced, Fault, ImdsServer, Target, compute};
@@ -199,6 +201,28 @@ async fn a_freeze_is_recorded_and_nothing_else() {
     assert_eq!((&status["state"], &status["events"][0]["stance"]), (&json!("nothing"), &json!("told")));
     assert_eq!((story.approvals().len(), summaries(&story.ferry).len()), (0, 0));
     assert_eq!(story.end(), pairs(&[("azure.scheduled_event", "A")]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announced_events_of_this_vm_are_counted_by_their_type_and_those_of_others_are_not() {
+    let story = Story::begin("approve = \"never\"\n[http]\nlisten = \"127.0.0.1:0\"\n").await;
+    let address = address(&story.running).await;
+    let counts = || {
+        let samples = scrape(&address).expect("figures");
+        let count = |kind: &str| samples.get(&format!("logferry_events_total{{type=\"{kind}\"}}")).copied();
+        ["Freeze", "Reboot", "Redeploy", "Preempt", "Terminate"].map(count)
+    };
+    assert_eq!(counts(), [Some(0.0); 5], "each is there before the first one");
+    story.server.announce(Announced::new("A", "Freeze", &["vm-7"], NOTICE));
+    story.server.announce(Announced::new("B", "Terminate", &["vm-9"], NOTICE));
+    until("the event", async || (counts()[0] == Some(1.0)).then_some(())).await;
+    story.server.announce(Announced::new("C", "Freeze", &["vm-7"], NOTICE));
+    story.server.announce(Announced::new("D", "Terminate", &["vm-7", "vm-9"], NOTICE));
+    until("all of them", async || (counts()[4] == Some(1.0)).then_some(())).await;
+    story.server.withdraw("A");
+    story.some_polls_later().await;
+    assert_eq!(counts(), [2.0, 0.0, 0.0, 0.0, 1.0].map(Some));
+    story.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]

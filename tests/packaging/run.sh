@@ -130,6 +130,8 @@ check "it holds the program" contains -rwxr-xr-x /usr/bin/logferry
 check "it holds the unit" contains -rw-r--r-- /lib/systemd/system/logferry.service
 check "it holds the queries for Azure" contains -rw-r--r-- /usr/share/logferry/azure/queries/run.kql
 check "it holds the queries for Elasticsearch" contains -rw-r--r-- /usr/share/logferry/elasticsearch/queries/execution.json
+check "it holds alerts for Prometheus" contains -rw-r--r-- /usr/share/logferry/prometheus/alerts.yml
+check "it holds the example of metrics" contains -rw-r--r-- /usr/share/logferry/agent-metrics.toml
 check "it holds a configuration that root alone reads" contains -rw------- /etc/logferry/logferry.toml
 check "an edited configuration survives an upgrade" grep -Fx /etc/logferry/logferry.toml <(dpkg-deb -I "$PACKAGE" conffiles)
 check "it says which C library it needs" grep -E '^ *libc6 \(>= 2\.[0-9]+\)' <(dpkg-deb -f "$PACKAGE" Depends)

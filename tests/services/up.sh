@@ -2,8 +2,9 @@
 # Brings up all that the tests against real parts need, and prints where it is, for the shell:
 #   eval "$(tests/services/up.sh)"
 #   up.sh [IMAGE…]   with more images than busybox and python: systemd, systemd-docker
-# Installs what is missing (install.sh), then starts an engine (dockerd.sh), images (image.sh), OpenSearch and Elasticsearch;
-# whatever runs or is there is used as it is. With nothing cached: 2 minutes; with all of it there: 1 s. The end: down.sh.
+# Installs what is missing (install.sh), fetches Prometheus (prometheus.sh), then starts an engine (dockerd.sh), images
+# (image.sh), OpenSearch and Elasticsearch; whatever runs or is there is used as it is. With nothing cached: 2 minutes;
+# with all of it there: 1 s. The end: down.sh.
 set -euo pipefail
 # shellcheck source=common.bash
 source "$(dirname "$0")/common.bash"
@@ -12,6 +13,7 @@ mkdir -p "$CACHE"
 "$HERE/install.sh" docker java systemd-image-tools tools
 DOCKER_HOST=$("$HERE/dockerd.sh" up)
 export DOCKER_HOST
+PROMETHEUS_DIR=$("$HERE/prometheus.sh")
 
 URLS=$(mktemp -d)
 trap 'rm -rf "$URLS"' EXIT
@@ -31,3 +33,4 @@ wait $images || failed+=(images)
 echo "export ELASTICSEARCH_URL=$(<"$URLS/elasticsearch")"
 echo "export OPENSEARCH_URL=$(<"$URLS/opensearch")"
 echo "export DOCKER_HOST=$DOCKER_HOST"
+echo "export PROMETHEUS_DIR=$PROMETHEUS_DIR"

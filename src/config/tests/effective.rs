@@ -30,6 +30,14 @@ endpoint = "https://x.ingest.monitor.azure.com"
 dcr_id = "dcr-0123456789abcdef0123456789abcdef"
 stream = "Custom-X"
 credential = { kind = "client_secret", tenant_id = "t", client_id = "c", client_secret = "hunter2" }
+[record]
+redact_off = ["jwt"]
+[[record.metric]]
+name = "x_seconds"
+kind = "histogram"
+value = "Fields.x"
+labels = { level = "Level" }
+buckets = [0.5, 1]
 "#;
 
 fn secrets_file() -> (tempfile::TempDir, String) {
@@ -64,6 +72,9 @@ fn no_secret_is_shown_and_their_files_are() {
         "run_id = \"r$${x}\\\"y\"  # line 3",
         "fields = { Team = \"evals\" }  # line 4",
         "max_bytes = \"4GiB\"",
+        "redact_off = [\"jwt\"]  # line 29",
+        "labels = { level = \"Level\" }  # line 34",
+        "buckets = [0.5, 1]  # line 35",
         "include = { names = [\"bench-*\"], images = [], labels = [] }  # line 6",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n--- in ---\n{shown}");

@@ -61,3 +61,11 @@ fn every_key_stands_in_the_example_with_its_default() {
         compare(group, sinks.get(name).expect(name), name, elsewhere);
     }
 }
+
+#[test]
+fn the_example_for_agents_is_right_and_has_their_four_metrics() {
+    let config = good(include_str!("../../../config/agent-metrics.toml"), &[]).config;
+    let shown = config.metrics.shown();
+    let names: Vec<&str> = shown.iter().map(|one| one.family.name.as_str()).collect();
+    assert_eq!(names, ["active_tasks", "errors_encountered_total", "task_latency_seconds", "tasks_dispatched_total"]);
+}

@@ -3,9 +3,11 @@
 mod effective;
 mod example;
 mod layered;
+mod metrics;
 mod options;
 mod parsed_columns;
 mod wrong;
+mod wrong_rules;
 mod wrong_sinks;
 
 use super::*;

@@ -19,7 +19,7 @@ f.toml:5: buffer.max_byte: is no key of this table
 
 f.toml:6: tear_down: is no section of the configuration
     did you mean: teardown
-    expected: one of run, state, buffer, sources, record, sinks, teardown, http, log
+    expected: one of run, state, buffer, sources, record, sinks, teardown, http, log, test
 
 2 mistakes in f.toml
 "#,
@@ -232,8 +232,6 @@ max_bytes = "4GiB"
 [[sources.file]]
 include = ["/l/*.log"]
 multiline = { start = "^x" }
-[[record.drop]]
-when = { Level = "DEBUG" }
 [sinks.console]
 "#,
         &[],
@@ -241,10 +239,7 @@ when = { Level = "DEBUG" }
 f.toml:6: sources.file[0].multiline: a table here is not available yet
     expected: "auto" or "none"
 
-f.toml:7: record.drop: is not available yet
-    expected: nothing: leave it out
-
-2 mistakes in f.toml
+1 mistake in f.toml
 "#,
     );
 }
@@ -492,7 +487,7 @@ fn mistakes_of_the_environment_name_the_variable() {
         r#"
 environment variable LOGFERRY__BUFER__SYNC: bufer: is no section of the configuration
     did you mean: buffer
-    expected: one of run, state, buffer, sources, record, sinks, teardown, http, log
+    expected: one of run, state, buffer, sources, record, sinks, teardown, http, log, test
 
 environment variable LOGFERRY__LOG: log: is no table
     expected: an inline table of TOML, such as { key = "value" }

@@ -182,7 +182,7 @@ when = { level = "INFO", Level = ["info", "WARN", "ERROR"], LoggerName = [], Eve
         r#"
 f.toml:4: sinks.console.when.level: is no column
     did you mean: Level
-    expected: a column of the record, such as Level, LoggerName, Source or TaskID
+    expected: a column of the record, such as Level, LoggerName, Source, TaskID or Fields.status
 
 f.toml:4: sinks.console.when.Level[0]: "info" never matches: it is not how records spell their level
     did you mean: "INFO"
@@ -193,10 +193,10 @@ f.toml:4: sinks.console.when.Level[1]: "WARN" never matches: it is not how recor
     expected: TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL (what a log calls otherwise is mapped to these), or a glob in capitals
 
 f.toml:4: sinks.console.when.LoggerName: has no glob, so no record would match
-    expected: a glob or a list of globs in quotes, such as "urllib3*" or ["INFO", "ERROR"]
+    expected: a glob or a list of globs in quotes, such as "urllib3*" or ["INFO", "ERROR"], or { regex = "timeout after \\d+" }
 
 f.toml:4: sinks.console.when.EventID: is not known before a record is sent
-    expected: a column of the record, such as Level, LoggerName, Source or TaskID
+    expected: a column of the record, such as Level, LoggerName, Source, TaskID or Fields.status
 
 5 mistakes in f.toml
 "#,

@@ -1,5 +1,6 @@
 //! Access logs of web servers: the common and the combined form, with a virtual host in front or more behind.
 
+use super::format::Format;
 use super::{Context, Text, calendar, scan};
 
 /// `host ident user [time] "request" status bytes`, then `"referer" "agent"` and whatever a server adds.
@@ -28,6 +29,7 @@ pub fn parse<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
     let (agent, rest) = quoted(rest).unwrap_or((b"", rest));
     let given = |value: &'a [u8]| if value == b"-" { &b""[..] } else { value };
     let text = Text::new(Some(time), None, None, message)
+        .of(Format::Access)
         .with_text("host", host)
         .with_text("client", client)
         .with_text("ident", given(ident))

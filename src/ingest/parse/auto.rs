@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::format::Format;
 use super::regex::{Pattern, Secret, without};
 use super::{Context, Text, access, console, dated, java, klog, pairs, python, server, syslog, timestamp};
 
@@ -48,6 +49,7 @@ pub fn logfmt<'a>(line: &'a [u8], context: Context<'_>) -> Text<'a> {
 /// What the named groups of a pattern say, without the secrets that some of them are.
 pub fn regex<'a>(pattern: &Pattern, line: &'a [u8], secrets: &[Secret], context: Context<'_>) -> Text<'a> {
     let Some(text) = pattern.parse(line, secrets, context) else { return stamped(line, context) };
+    let text = text.of(Format::Regex);
     match secrets.is_empty() || text.is_searchable() {
         true => searchable(text, line),
         false => Text { message: without(line, secrets).into(), ..searchable(text, line) },
@@ -64,9 +66,9 @@ fn stamped<'a>(line: &'a [u8], context: Context<'_>) -> Text<'a> {
 /// What was found, or, where a part of it could not be searched, the line as it is with what stands in columns.
 pub fn searchable<'a>(text: Text<'a>, line: &'a [u8]) -> Text<'a> {
     if text.fields.is_empty() && text.columns.is_empty() && text.named.is_empty() {
-        return text;
+        return named(text);
     }
-    let Some(unfit) = text.unfit_fields() else { return text };
+    let Some(unfit) = text.unfit_fields() else { return named(text) };
     let is_short = |text: &[u8]| text.len() <= super::json::FIELD_STRING_MAX_BYTES;
     let short = |text: Option<Cow<'a, [u8]>>| text.filter(|text| is_short(text));
     Text {
@@ -79,6 +81,12 @@ pub fn searchable<'a>(text: Text<'a>, line: &'a [u8]) -> Text<'a> {
         unfit: Some(unfit),
         ..Text::raw(line)
     }
+    .of(Format::Unfit)
+}
+
+/// What was recognised and has no name has a head at least.
+fn named(text: Text<'_>) -> Text<'_> {
+    if text.format == Format::Plain { text.of(Format::Head) } else { text }
 }
 
 fn digit<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::format::Format;
 use super::{Context, Text, java, pairs, scan, timestamp};
 use crate::record::Nanos;
 
@@ -16,7 +17,7 @@ pub fn loguru(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
     let mut parts = place.rsplitn(3, |byte| *byte == b':');
     let (line, function, module) = (parts.next()?, parts.next()?, parts.next()?);
     let is_place = line.iter().all(u8::is_ascii_digit) && !module.contains(&b' ') && !module.is_empty();
-    let mut text = Text::new(Some(time), Some(module), None, message);
+    let mut text = Text::new(Some(time), Some(module), None, message).of(Format::Loguru);
     text.level = Some(level);
     is_place.then(|| text.with_text("function", function).with("line", line))
 }
@@ -30,7 +31,7 @@ pub fn barred(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
         Some((name, message)) => (Some(name), scan::skip_blanks(message)),
         None => (None, rest),
     };
-    Some(Text::new(Some(time), logger, Some(level), message))
+    Some(Text::new(Some(time), logger, Some(level), message).of(Format::Barred))
 }
 
 /// A level in capitals, a program's own one too.
@@ -54,7 +55,7 @@ pub fn structlog<'a>(head: Text<'a>, rest: &'a [u8], context: Context<'_>) -> Te
     });
     let (event, logger) = named.map_or((event, None), |(event, name)| (event, Some(name)));
     let logger = logger.map(Cow::Borrowed);
-    pairs::spelled(Text { logger, message: event.into(), fields, ..head }, context)
+    pairs::spelled(Text { logger, message: event.into(), fields, ..head }.of(Format::Structlog), context)
 }
 
 /// What zap and others write behind their time, columns parted by tabs: `LEVEL`, a logger and a place or not, the
@@ -64,7 +65,7 @@ pub fn tabbed(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
     let (word, after) = column(rest)?;
     let level = scan::level_word(word)?;
     rest = after;
-    let mut text = Text::new(Some(time), None, Some(level), b"");
+    let mut text = Text::new(Some(time), None, Some(level), b"").of(Format::Zap);
     // A name, then a place; a message is told from them by what a name cannot hold.
     for _ in 0..2 {
         match column(rest) {
@@ -103,7 +104,7 @@ pub fn zerolog<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
     let is_clock = matches!(time.len(), 4 | 5)
         && time.iter().rev().enumerate().all(|(at, byte)| if at == 2 { *byte == b':' } else { byte.is_ascii_digit() });
     let (level, rest) = scan::level(rest.strip_prefix(b" ")?)?;
-    let head = Text::new(None, None, Some(level), b"").with_text("clock", clock);
+    let head = Text::new(None, None, Some(level), b"").of(Format::Zerolog).with_text("clock", clock);
     is_clock.then(|| followed_by_pairs(head, scan::skip_blanks(rest), context))
 }
 
@@ -124,7 +125,8 @@ pub fn serilog(line: &[u8]) -> Option<Text<'_>> {
     let (clock, word) = scan::word(inside).filter(|(clock, _)| java::is_clock(clock))?;
     let (level, after) = scan::level(word.strip_prefix(b" ")?)?;
     let message = rest.strip_prefix(b" ")?;
-    after.is_empty().then(|| Text::new(None, None, Some(level), message).with_text("clock", clock))
+    let text = || Text::new(None, None, Some(level), message).of(Format::Serilog).with_text("clock", clock);
+    after.is_empty().then(text)
 }
 
 /// `info: Company.App.Worker[14]`, .NET's; its message stands in the indented lines that follow, so `line` may be more
@@ -143,7 +145,8 @@ pub fn dotnet(line: &[u8]) -> Option<Text<'_>> {
     let (category, rest) = scan::before(rest, b"[")?;
     let (event, rest) = scan::before(rest, b"]")?;
     let is_head = rest.is_empty() && scan::is_name(category) && event.iter().all(u8::is_ascii_digit);
-    is_head.then(|| Text::new(None, Some(category), Some(level), b"").with("event_id", event))
+    let text = || Text::new(None, Some(category), Some(level), b"").of(Format::Dotnet).with("event_id", event);
+    is_head.then(text)
 }
 
 /// `[2026-11-20T23:00:33Z INFO  crate::module] message`, env_logger's; `inside` is what follows the time in the bracket.
@@ -152,7 +155,8 @@ pub fn env_logger<'a>(time: Nanos, inside: &'a [u8], message: &'a [u8]) -> Optio
     let module = scan::skip_blanks(module);
     let is_module = module.is_empty() || scan::is_name(module);
     let logger = (!module.is_empty()).then_some(module);
-    is_module.then(|| Text::new(Some(time), logger, Some(level), scan::skip_blanks(message)))
+    let message = scan::skip_blanks(message);
+    is_module.then(|| Text::new(Some(time), logger, Some(level), message).of(Format::EnvLogger))
 }
 
 /// `I, [2026-11-20T23:00:33.123456 #7]  INFO -- program: message`, Ruby's.
@@ -170,5 +174,5 @@ pub fn ruby<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
         rest if rest.starts_with(b": ") => (None, &rest[2..]),
         rest => scan::before(rest, b": ").map(|(program, message)| (Some(program), message))?,
     };
-    Some(Text::new(Some(time), program, level, message).with("pid", pid))
+    Some(Text::new(Some(time), program, level, message).of(Format::Ruby).with("pid", pid))
 }

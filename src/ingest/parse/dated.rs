@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::format::Format;
 use super::{Context, Text, console, java, pairs, python, scan, server, syslog, timestamp};
 use crate::record::Nanos;
 
@@ -44,11 +45,11 @@ fn slashed<'a>(time: Nanos, rest: &'a [u8], context: Context<'_>) -> Text<'a> {
         return text;
     }
     let rest = rest.strip_prefix(b" ").unwrap_or(rest);
-    let head = Text::new(Some(time), None, None, rest);
+    let head = Text::new(Some(time), None, None, rest).of(Format::GoLog);
     if let Some((level, rest)) = scan::level(rest)
         && let Some(rest) = rest.strip_prefix(b" ")
     {
-        let head = Text::new(Some(time), None, Some(level), rest);
+        let head = Text::new(Some(time), None, Some(level), rest).of(Format::GoLog);
         return console::followed_by_pairs(head, rest, context);
     }
     match scan::before(rest, b": ") {
@@ -260,7 +261,7 @@ fn has_no_caller(head: &Text<'_>) -> bool {
 fn flask<'a>(head: Text<'a>, rest: &'a [u8]) -> Text<'a> {
     let named = rest.strip_prefix(b" in ").and_then(|rest| scan::before(rest, b": "));
     match named.filter(|(name, _)| scan::is_name(name)) {
-        Some((name, message)) => Text { logger: Some(name.into()), message: message.into(), ..head },
+        Some((name, message)) => Text { logger: Some(name.into()), message: message.into(), ..head }.of(Format::Flask),
         None => messaged(head, rest),
     }
 }
@@ -295,7 +296,8 @@ pub fn short_year<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> 
     let (time, end) = timestamp::leading(&[b"20", date].concat(), context.zone)?;
     let (level, rest) = scan::level(rest.strip_prefix(b" ")?)?;
     let (name, message) = scan::before(scan::skip_blanks(rest), b": ")?;
-    (end == 19 && scan::is_name(name)).then(|| Text::new(Some(time), Some(name), Some(level), message))
+    let text = || Text::new(Some(time), Some(name), Some(level), message).of(Format::Spark);
+    (end == 19 && scan::is_name(name)).then(text)
 }
 
 /// Behind `[INFO]` at the front: a time or none, and what ends a head.

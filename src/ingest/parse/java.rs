@@ -1,6 +1,7 @@
 //! Standard forms of the Java world that no other has: Spring Boot, Logback without a date, slf4j's simple logger,
 //! java.util.logging.
 
+use super::format::Format;
 use super::{Text, calendar, scan};
 use crate::ingest::options::Zone;
 
@@ -19,7 +20,7 @@ pub fn spring<'a>(head: &Text<'a>, rest: &'a [u8]) -> Option<Text<'a>> {
     // With one of them it is the thread, with two the application stands before it, a trace may come third.
     let [first, second, third] = brackets;
     let (application, thread) = if second.is_empty() { (&b""[..], first) } else { (first, second) };
-    let text = Text { logger: Some(name.into()), message: message.into(), ..head.clone() };
+    let text = Text { logger: Some(name.into()), message: message.into(), ..head.clone() }.of(Format::Spring);
     Some(
         text.with("pid", pid)
             .with_text("application", application)
@@ -45,7 +46,8 @@ pub fn threaded(line: &[u8]) -> Option<Text<'_>> {
     if !scan::is_name(name) {
         return None;
     }
-    Some(Text::new(None, Some(name), Some(level), message).with_text("clock", clock).with_text("thread", thread))
+    let text = Text::new(None, Some(name), Some(level), message).of(Format::Logback);
+    Some(text.with_text("clock", clock).with_text("thread", thread))
 }
 
 /// `23:00:33`, with a fraction or without.
@@ -84,5 +86,5 @@ pub fn two_lines<'a>(lines: &'a [u8], zone: &Zone) -> Option<Text<'a>> {
     let (class, method) = scan::word(first[end..].strip_prefix(b" ")?)?;
     let (level, message) = scan::level(second)?;
     let text = Text::new(Some(time), Some(class), Some(level), scan::skip_blanks(message.strip_prefix(b":")?));
-    Some(text.with_text("method", method.trim_ascii()))
+    Some(text.of(Format::JavaUtil).with_text("method", method.trim_ascii()))
 }

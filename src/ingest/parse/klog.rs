@@ -1,5 +1,6 @@
 //! Lines of klog and glog, also of Python's absl: `I1120 23:00:33.123456    1 main.go:10] message`.
 
+use super::format::Format;
 use super::{Context, Text, calendar, level, pairs, scan};
 
 /// What such a line says; pairs behind a quoted message become fields.
@@ -13,7 +14,8 @@ pub fn parse<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
         return None;
     }
     let message = message.strip_prefix(b" ").unwrap_or(message);
-    let text = Text::new(Some(time), None, Some(level), message).with("thread", thread).with_text("caller", caller);
+    let text = Text::new(Some(time), None, Some(level), message).of(Format::Klog);
+    let text = text.with("thread", thread).with_text("caller", caller);
     Some(structured(&text, message).unwrap_or(text))
 }
 

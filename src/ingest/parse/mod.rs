@@ -12,6 +12,7 @@ pub mod console;
 pub mod container;
 pub mod dated;
 pub mod embedded;
+pub mod format;
 pub mod java;
 pub mod json;
 pub mod klog;
@@ -32,6 +33,7 @@ use self::columns::{Named, OwnColumns};
 use self::object::Unfit;
 use super::options::Zone;
 use crate::record::{Constants, Nanos, json as encoder};
+use format::Format;
 
 /// What a line itself does not say.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +66,8 @@ pub struct Text<'a> {
     pub duration_ms: Option<f64>,
     /// Its fields were not taken apart, for this reason.
     pub unfit: Option<Unfit>,
+    /// What the line was taken for.
+    pub format: Format,
 }
 
 /// One member of `Fields`.
@@ -96,6 +100,13 @@ impl<'a> Text<'a> {
             message: Cow::Borrowed(message),
             ..Text::default()
         }
+    }
+
+    /// Taken for this format.
+    #[must_use]
+    pub fn of(mut self, format: Format) -> Self {
+        self.format = format;
+        self
     }
 
     /// With one more member of `Fields`; an empty value is none.

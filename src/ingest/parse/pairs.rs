@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::columns::{self, Named};
+use super::format::Format;
 use super::json::{self, exception_of};
 use super::{Context, Field, Text, Value, level, scan, timestamp};
 
@@ -27,7 +28,7 @@ pub fn parse<'a>(line: &'a [u8], context: Context<'_>, sure: bool) -> Option<Tex
     if !sure && fields.len() < 2 {
         return None;
     }
-    let text = spelled(Text { fields, ..Text::default() }, context);
+    let text = spelled(Text { fields, ..Text::default() }.of(Format::Logfmt), context);
     let is_log = text.level.is_some() && (text.time.is_some() || !text.message.is_empty())
         || text.time.is_some() && !text.message.is_empty();
     (sure || is_log).then_some(text)

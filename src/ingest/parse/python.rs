@@ -2,6 +2,7 @@
 //! `basicConfig`'s `LEVEL:name:message`, uvicorn, gunicorn, Celery, Airflow, vLLM. Forms that other languages have as well
 //! stand in [`super::dated`].
 
+use super::format::Format;
 use super::{Context, Text, access, calendar, level, scan, timestamp};
 use crate::ingest::options::Zone;
 use crate::record::Nanos;
@@ -33,14 +34,14 @@ pub fn dashed(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
 fn named(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
     let (logger, rest) = scan::before(rest, SEPARATOR)?;
     if let Some((level, b"")) = scan::level(logger) {
-        return Some(Text::new(Some(time), None, Some(level), rest));
+        return Some(Text::new(Some(time), None, Some(level), rest).of(Format::PythonDashed));
     }
     let (word, message) = match scan::before(rest, SEPARATOR) {
         Some(found) => found,
         // An empty message: its separator has lost its last blank to nobody, but editors strip it.
         None => (rest.strip_suffix(b" -")?, &b""[..]),
     };
-    let mut text = Text::new(Some(time), Some(logger), level::known(word), message);
+    let mut text = Text::new(Some(time), Some(logger), level::known(word), message).of(Format::PythonDashed);
     if text.level.is_none() {
         text.level = Some(own_level(word)?.into());
     }
@@ -52,7 +53,8 @@ fn cloud_init(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
     let (file, rest) = scan::before(rest, b"[")?;
     let (word, message) = scan::before(rest, b"]: ")?;
     let level = scan::level(word).filter(|(_, rest)| rest.is_empty())?.0;
-    (file.ends_with(b".py") && scan::is_name(file)).then(|| Text::new(Some(time), Some(file), Some(level), message))
+    (file.ends_with(b".py") && scan::is_name(file))
+        .then(|| Text::new(Some(time), Some(file), Some(level), message).of(Format::CloudInit))
 }
 
 /// A level that a program made up: a word in capitals is kept as it is.
@@ -71,7 +73,7 @@ pub fn colons(line: &[u8]) -> Option<Text<'_>> {
     let rest = &line[colon + 1..];
     let end = rest.iter().take(scan::NAME_MAX_BYTES).position(|&byte| byte == b':' || byte == b' ')?;
     let is_name = end > 0 && rest[end] == b':';
-    is_name.then(|| Text::new(None, Some(&rest[..end]), Some(level), &rest[end + 1..]))
+    is_name.then(|| Text::new(None, Some(&rest[..end]), Some(level), &rest[end + 1..]).of(Format::PythonColons))
 }
 
 /// `LEVEL:    message`, as uvicorn and many tools write it: uvicorn's line about a request is taken apart as well.
@@ -79,7 +81,7 @@ pub fn leveled(line: &[u8]) -> Option<Text<'_>> {
     let (level, rest) = scan::level(line)?;
     let message = rest.strip_prefix(b":").filter(|rest| rest.first().is_some_and(|byte| scan::is_blank(*byte)))?;
     let message = scan::skip_blanks(message);
-    let text = Text::new(None, None, Some(level), message);
+    let text = Text::new(None, None, Some(level), message).of(Format::PythonLeveled);
     Some(request(&text, message).unwrap_or(text))
 }
 
@@ -105,14 +107,15 @@ pub fn month_and_day<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a
     let rest = rest[end..].strip_prefix(b" ")?;
     let (caller, message) = scan::bracketed(rest)?;
     let message = message.strip_prefix(b" ").unwrap_or(message);
-    Some(Text::new(Some(time), None, Some(level), message).with_text("caller", caller))
+    Some(Text::new(Some(time), None, Some(level), message).of(Format::Vllm).with_text("caller", caller))
 }
 
 /// What Celery writes within its bracket behind the time, `: INFO/MainProcess`, and behind it.
 pub fn celery<'a>(time: Nanos, inside: &'a [u8], message: &'a [u8]) -> Option<Text<'a>> {
     let (level, process) = scan::level(inside.strip_prefix(b": ")?)?;
     let process = process.strip_prefix(b"/").filter(|process| scan::is_name(process))?;
-    Some(Text::new(Some(time), None, Some(level), scan::skip_blanks(message)).with_text("process", process))
+    let text = Text::new(Some(time), None, Some(level), scan::skip_blanks(message)).of(Format::Celery);
+    Some(text.with_text("process", process))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Logs of servers that have a form of their own: errors of nginx and Apache, PostgreSQL, MySQL, Redis.
 
+use super::format::Format;
 use super::{Context, Text, calendar, level, scan};
 use crate::record::Nanos;
 
@@ -10,7 +11,7 @@ pub fn nginx(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
     let (pid, rest) = scan::digits(rest.strip_prefix(b" ")?)?;
     let (thread, rest) = scan::digits(rest.strip_prefix(b"#")?)?;
     let message = rest.strip_prefix(b": ")?;
-    Some(Text::new(Some(time), None, Some(level), message).with("pid", pid).with("tid", thread))
+    Some(Text::new(Some(time), None, Some(level), message).of(Format::Nginx).with("pid", pid).with("tid", thread))
 }
 
 /// `[Fri Nov 20 23:00:33.123456 2026] [core:error] [pid 7:tid 1] [client 192.0.2.1:5] message`.
@@ -24,7 +25,8 @@ pub fn apache<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
         word if word.len() == 6 && word.starts_with(b"trace") => Some("TRACE"),
         word => scan::level_word(word),
     };
-    let mut text = Text::new(Some(time), (!module.is_empty()).then_some(module), Some(level?), b"");
+    let module = (!module.is_empty()).then_some(module);
+    let mut text = Text::new(Some(time), module, Some(level?), b"").of(Format::Apache);
     let mut rest = scan::skip_blanks(rest);
     while let Some((inside, after)) = scan::bracketed(rest) {
         let (name, value) = scan::before(inside, b" ").unwrap_or((inside, b""));
@@ -54,7 +56,8 @@ pub fn postgres(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
         _ => (&b""[..], rest),
     };
     let (word, message) = scan::before(rest, b":  ")?;
-    let text = Text::new(Some(time), None, None, scan::skip_blanks(message)).with("pid", pid).with_text("session", who);
+    let text = Text::new(Some(time), None, None, scan::skip_blanks(message)).of(Format::Postgres);
+    let text = text.with("pid", pid).with_text("session", who);
     Some(match word {
         b"LOG" | b"INFO" | b"NOTICE" => Text { level: Some(b"INFO"[..].into()), ..text },
         b"DEBUG1" | b"DEBUG2" | b"DEBUG3" | b"DEBUG4" | b"DEBUG5" => Text { level: Some(b"DEBUG"[..].into()), ..text },
@@ -81,11 +84,11 @@ pub fn mysql(time: Nanos, rest: &[u8]) -> Option<Text<'_>> {
     };
     let rest = rest.strip_prefix(b" ")?;
     let Some((code, after)) = scan::bracketed(rest).filter(|(code, _)| code.starts_with(b"MY-")) else {
-        return Some(Text::new(Some(time), None, Some(level), rest).with("thread", thread));
+        return Some(Text::new(Some(time), None, Some(level), rest).of(Format::Mysql).with("thread", thread));
     };
     let (subsystem, message) = scan::bracketed(scan::skip_blanks(after))?;
     let text = Text::new(Some(time), Some(subsystem), Some(level), scan::skip_blanks(message));
-    Some(text.with("thread", thread).with_text("code", code))
+    Some(text.of(Format::Mysql).with("thread", thread).with_text("code", code))
 }
 
 /// `1:M 20 Nov 2026 23:00:33.123 * message`, as Redis and Valkey write it.
@@ -105,5 +108,6 @@ pub fn redis<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
         _ => return None,
     };
     let message = message.strip_prefix(b" ")?;
-    Some(Text::new(Some(time), None, Some(level), message).with("pid", pid).with_text("role", role))
+    let text = Text::new(Some(time), None, Some(level), message).of(Format::Redis);
+    Some(text.with("pid", pid).with_text("role", role))
 }

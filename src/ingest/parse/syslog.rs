@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::format::Format;
 use super::{Context, Field, Text, Value, calendar, pairs, scan, timestamp};
 
 /// Longest `<PRI>` as a number: facility 23, severity 7.
@@ -19,7 +20,7 @@ const LEVELS: [&str; 8] = ["CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING
 pub fn parse<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
     if !line.starts_with(b"<") {
         let (time, end) = calendar::without_year(line, context.zone, context.near)?;
-        return body(Text { time: Some(time), ..Text::default() }, &line[end..], true);
+        return body(Text { time: Some(time), ..empty() }, &line[end..], true);
     }
     let (priority, rest) = scan::enclosed(line, b'<', b'>')?;
     let number = scan::digits(priority).filter(|(digits, rest)| digits.len() <= 3 && rest.is_empty())?.0;
@@ -28,7 +29,7 @@ pub fn parse<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
         return None;
     }
     let facility = Field { name: "facility".into(), value: Value::Text(FACILITIES[number / 8].as_bytes().into()) };
-    let head = Text { level: Some(LEVELS[number % 8].as_bytes().into()), fields: vec![facility], ..Text::default() };
+    let head = Text { level: Some(LEVELS[number % 8].as_bytes().into()), fields: vec![facility], ..empty() };
     if let Some(rest) = rest.strip_prefix(b"1 ") {
         return structured(head, rest, context);
     }
@@ -40,9 +41,13 @@ pub fn parse<'a>(line: &'a [u8], context: Context<'_>) -> Option<Text<'a>> {
 
 /// ` host program[pid]: message` behind an ISO timestamp, where the pid makes it sure.
 pub fn iso(time: crate::record::Nanos, rest: &[u8]) -> Option<Text<'_>> {
-    let text = body(Text { time: Some(time), ..Text::default() }, rest, true)?;
+    let text = body(Text { time: Some(time), ..empty() }, rest, true)?;
     let is_kernel = text.logger.as_deref() == Some(b"kernel");
     (is_kernel || text.fields.iter().any(|field| field.name == "pid")).then_some(text)
+}
+
+fn empty<'a>() -> Text<'a> {
+    Text::default().of(Format::Syslog)
 }
 
 /// ` host program[pid]: message`; without a program only where it need not be there.

@@ -82,6 +82,18 @@ const ENDINGS: &[(&[u8], Kind)] = &[
     (b"anthropickey", Kind::ApiKey),
 ];
 
+/// With which bytes the names of [`ENDINGS`] end.
+const LAST_BYTES: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut index = 0;
+    while index < ENDINGS.len() {
+        let ending = ENDINGS[index].0;
+        ends[ending[ending.len() - 1] as usize] = true;
+        index += 1;
+    }
+    ends
+};
+
 /// What stands before `token` where it is a piece of text of a model, or a place in a list.
 const TEXT_TOKENS: &[&[u8]] = &[
     b"eos",
@@ -192,9 +204,12 @@ fn classify(plain: &[u8], name: &[u8]) -> Option<Name> {
 }
 
 fn ends_as(plain: &[u8], name: &[u8]) -> Option<Kind> {
-    let last = plain.last();
+    let last = plain.last()?;
+    if !LAST_BYTES.get(usize::from(*last)).is_some_and(|ends| *ends) {
+        return None;
+    }
     // The last byte tells most of them apart, without a call.
-    let fits = |(ending, _): &&(&[u8], Kind)| ending.last() == last && plain.ends_with(ending);
+    let fits = |(ending, _): &&(&[u8], Kind)| ending.last() == Some(last) && plain.ends_with(ending);
     let (ending, kind) = ENDINGS.iter().filter(fits).max_by_key(|(ending, _)| ending.len())?;
     if needs_boundary(ending) && plain.len() > ending.len() {
         // A joiner or a capital says that a word begins there.

@@ -169,10 +169,15 @@ impl Redactor {
         Ok(redactor)
     }
 
-    /// How often each kind was redacted since the start, those that were not left out: `redactions_total` by kind.
+    /// How often each kind was redacted since the start, those that were not left out.
     pub fn counts(&self) -> Vec<(&str, u64)> {
+        self.all_counts().filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// The same with those that were never found: `redactions_total` by kind.
+    pub fn all_counts(&self) -> impl Iterator<Item = (&str, u64)> {
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
-        self.kinds.iter().map(String::as_str).zip(counts).filter(|(_, count)| *count > 0).collect()
+        self.kinds.iter().map(String::as_str).zip(counts)
     }
 
     /// The value of a column that comes from a label, a variable, a path or the configuration.

@@ -262,9 +262,15 @@ pub fn card(text: &[u8], place: usize, from: usize) -> Option<Span> {
         return None;
     }
     const REACH: usize = 48;
-    let before = text.get(from..place)?.iter().rev().take(REACH).take_while(|byte| is_run(**byte)).count();
-    let start = place - before;
-    let len = text.get(start..)?.iter().take(2 * REACH).take_while(|byte| is_run(**byte)).count();
+    let mut start = place;
+    while start > from && place - start < REACH && is_run(at(text, start - 1)) {
+        start -= 1;
+    }
+    let mut end = place + 1;
+    while end - start < 2 * REACH && is_run(at(text, end)) {
+        end += 1;
+    }
+    let len = end - start;
     // Most numbers of a log line are shorter: the digits of these are not counted.
     if len < CARD_MIN_BYTES {
         return None;

@@ -70,6 +70,13 @@ impl Board {
         shown.deadline.filter(|_| shown.is_given)
     }
 
+    /// Events so far, by their kind; those of documented kinds that there were none of, too.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts: BTreeMap<&'static str, u64> = EventKind::NAMES.iter().map(|(name, _)| (*name, 0)).collect();
+        counts.extend(self.lock().counts.iter().map(|(name, count)| (*name, *count)));
+        counts
+    }
+
     /// As `logferry status --json` prints it.
     pub fn status(&self) -> Value {
         let shown = self.lock();

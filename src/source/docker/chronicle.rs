@@ -12,6 +12,7 @@ use super::position::{self, Anchor, Position};
 use super::stats::GapReason;
 use super::stream::Begin;
 use crate::buffer::{LiveOrigin, OriginInfo, Section};
+use crate::ingest::rules::Filter;
 use crate::ingest::{self, Flush, Ingest, Multiline, Parser};
 use crate::record::{Counters, Nanos, OriginId, time};
 
@@ -56,8 +57,13 @@ impl Chronicle {
     fn resume(shared: &Shared, container: &Container, begin: Begin) -> Chronicle {
         let Begin { info, position, counters } = begin;
         let constants = container.constants(&shared.options, &shared.run, None, info.id);
-        // Its lines are our own.
-        let options = ingest::Options { parser: Parser::Json, multiline: Multiline::None, ..(*shared.ingest).clone() };
+        // Its lines are our own: no rule leaves them out.
+        let options = ingest::Options {
+            parser: Parser::Json,
+            multiline: Multiline::None,
+            filter: Filter::default(),
+            ..(*shared.ingest).clone()
+        };
         let ingest = Ingest::new(Arc::new(options), Arc::clone(&info), constants, position.bytes, counters)
             .with_default_logger(container.logger());
         Chronicle { info, ingest, position }

@@ -14,6 +14,7 @@ fn options() -> Options {
         exclude: Select::default(),
         columns: Vec::new(),
         ingest: ingest::Options {
+            formats: Arc::default(),
             parser: ingest::Parser::Auto,
             ansi: ingest::Ansi::Strip,
             multiline: ingest::Multiline::Auto,
@@ -22,6 +23,8 @@ fn options() -> Options {
             routes: Arc::new([None]),
             columns: Arc::default(),
             redactor: Arc::default(),
+            metrics: Arc::default(),
+            filter: ingest::rules::Filter::default(),
         },
     }
 }

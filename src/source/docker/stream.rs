@@ -59,6 +59,10 @@ struct Marks {
 }
 
 impl Times for Marks {
+    fn are_arrivals(&self) -> bool {
+        true
+    }
+
     fn at(&self, offset: usize) -> Nanos {
         let place = self.base + offset as u64;
         let behind = self.entries.partition_point(|mark| mark.begin <= place);
@@ -256,7 +260,7 @@ impl Track {
         self.advance(consumed as u64);
         self.window.drain(..consumed);
         if self.window.is_empty() {
-            self.quiet_at = None;
+            self.quiet_at = self.quiet_at.filter(|_| self.ingest.has_untold());
             if self.window.capacity() > KEPT_BYTES {
                 self.window = Vec::new();
                 self.marks.entries = VecDeque::new();
@@ -312,6 +316,17 @@ impl Track {
         let latest = self.position.anchor.map_or(time, |anchor| anchor.latest.max(time));
         let (nth, end) = (self.position.lines, self.marks.base + newline as u64 + 1);
         self.position.anchor = Some(Anchor { time, latest, hash, nth, end, counted: true });
+    }
+
+    /// Whether a rate limit has left out lines that no record tells of.
+    pub(super) fn has_untold(&self) -> bool {
+        self.ingest.has_untold()
+    }
+
+    /// Has it told, at the time of the last line.
+    pub(super) fn tell_left_out(&mut self, now: fn() -> Nanos) {
+        self.quiet_at = self.quiet_at.filter(|_| !self.window.is_empty());
+        self.ingest.tell_left_out(self.last_time.unwrap_or_else(now));
     }
 
     /// What ingest has made since the last section, with the position after it; `beside` as [`Position::beside`] says.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::buffer::section::split_record;
+use crate::ingest::rules::{Count, Filter, Kind, Limit};
 use crate::ingest::{Multiline, Options, Parser, Zone};
 use crate::record::{Constants, OriginId};
 
@@ -11,7 +12,12 @@ fn begin(position: Position) -> Begin {
 }
 
 fn track(position: Position, since: Option<Nanos>, max_line: usize) -> Track {
+    track_with(position, since, max_line, Filter::default())
+}
+
+fn track_with(position: Position, since: Option<Nanos>, max_line: usize, filter: Filter) -> Track {
     let options = Options {
+        formats: Arc::default(),
         parser: Parser::Raw,
         ansi: crate::ingest::Ansi::Strip,
         multiline: Multiline::None,
@@ -20,6 +26,8 @@ fn track(position: Position, since: Option<Nanos>, max_line: usize) -> Track {
         routes: Arc::new([None]),
         columns: Arc::default(),
         redactor: Arc::default(),
+        metrics: Arc::default(),
+        filter,
     };
     let begin = begin(position);
     let ingest = Ingest::new(
@@ -143,6 +151,26 @@ fn what_is_held_back_is_due_once_its_stream_was_quiet() {
     assert_eq!(track.quiet_at(), Some(now + GROUP_QUIET), "nothing new came");
     track.feed(Flush::Group, now + GROUP_QUIET);
     assert_eq!(track.quiet_at(), None, "once");
+}
+
+#[test]
+fn a_rate_limit_goes_by_the_engines_times_and_tells_what_it_left_out_once_its_stream_is_quiet() {
+    const SECOND: Nanos = 1_000_000_000;
+    let limit = Limit { burst: 2, per_second: 1, then_keep_one_in: 0, count: Count::new(Kind::RateLimit, "s") };
+    let filter = Filter::new(&Arc::default(), Some(Arc::new(limit)));
+    let mut track = track_with(Position::default(), None, 1024, filter);
+    let records = take(&mut track, &[(SECOND, "a\n"), (SECOND, "b\n"), (SECOND, "c\n"), (SECOND, "d\n")]);
+    assert_eq!(records, [(SECOND, 0, 2), (SECOND, 2, 2)]);
+    let records = take(&mut track, &[(2 * SECOND, "e\n"), (2 * SECOND, "f\n")]);
+    assert_eq!(records, [(2 * SECOND, 8, 2)]);
+    assert!(track.has_untold() && track.quiet_at().is_some(), "three are left out");
+    let mut records = Vec::new();
+    track.tell_left_out(|| 0);
+    feed(&mut track, Flush::Group, &mut records);
+    assert_eq!(records, [(2 * SECOND, 12, 0)], "behind all that was read");
+    assert_eq!((track.has_untold(), track.quiet_at()), (false, None));
+    let counters = track.begin().counters;
+    assert_eq!((counters.lines, counters.recorded_lines, counters.sampled_lines, counters.records), (6, 3, 3, 4));
 }
 
 #[test]

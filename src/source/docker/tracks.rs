@@ -313,6 +313,11 @@ impl Tracks {
     }
 
     fn begin_after_gap(&mut self, stream: Stream) -> Result<(), Error> {
+        if let Some(track) = self.slot(stream).as_mut().filter(|track| track.has_untold()) {
+            track.tell_left_out(time::now);
+            let section = track.section(None);
+            self.outbox.extend(section);
+        }
         let Some(track) = self.get(stream) else { return Ok(()) };
         let (old, known) = (track.begin(), track.is_known());
         self.say_gap(Some(stream), GapReason::Rotated);
@@ -409,8 +414,13 @@ impl Tracks {
             return;
         }
         loop {
-            let Some(track) = self.slot(stream).as_mut().filter(|track| track.held() > 0) else { return };
+            let is_flushed = !matches!(flush, Flush::No);
+            let has_more = |track: &&mut Track| track.held() > 0 || (is_flushed && track.has_untold());
+            let Some(track) = self.slot(stream).as_mut().filter(has_more) else { return };
             let fed = track.feed(flush, Instant::now());
+            if is_flushed && !fed.section_full {
+                track.tell_left_out(time::now);
+            }
             let other = match stream {
                 Stream::Stdout => self.stderr.as_ref(),
                 Stream::Stderr => self.stdout.as_ref(),

@@ -218,9 +218,11 @@ impl Engine {
         }
         let Some(tail) = self.roster.get_mut(id) else { return Ok(false) };
         if tail.at_end() {
+            tail.note_pace();
             return Ok(false);
         }
         if !self.desk.appender.files_may_read() {
+            tail.falls_behind();
             return Ok(true);
         }
         tail.state = State::Live;
@@ -365,7 +367,7 @@ fn due(tail: &Tail, timing: &Timing) -> Option<Instant> {
         _ if !tail.at_end() => None,
         (State::Fresh | State::Live, Place::Deleted { since }) => Some(since.max(tail.grown) + timing.gone_quiet),
         (State::Fresh | State::Live, place) => {
-            let held_back = tail.held_back() > 0;
+            let held_back = tail.held_back() > 0 || tail.has_untold();
             let group = (held_back && tail.flushed < Flushed::Group).then_some(tail.grown + timing.group_quiet);
             let rest =
                 (held_back && tail.renamed && tail.flushed < Flushed::All).then_some(tail.grown + timing.gone_quiet);

@@ -1,6 +1,7 @@
 //! One generation of one file: its handle, what was read of it and what was taken up. Reads when it is told to;
 //! which files there are and what happened to them is decided elsewhere.
 
+mod limit;
 mod passed;
 
 use std::io;
@@ -433,6 +434,7 @@ impl Tail {
             figures.bytes.add(stream.ingest.counters().bytes.saturating_sub(taken));
         }
         self.stream = Some(stream);
+        self.note_pace();
         let kept = bytes.get(at.saturating_sub(MARK_BYTES)..).unwrap_or_default();
         if self.carry.capacity() > CARRY_KEEP_BYTES.max(2 * kept.len()) {
             self.carry = Vec::new();
@@ -442,15 +444,15 @@ impl Tail {
         appended
     }
 
-    /// Takes up what is held back, as far as `flush` says.
+    /// Takes up what is held back, as far as `flush` says, and has told what a rate limit left out.
     pub fn flush(&mut self, flush: Flush, desk: &Desk) -> Result<(), Closed> {
         self.flushed = if matches!(flush, Flush::All) { Flushed::All } else { Flushed::Group };
         let held_back = self.held_back();
-        if held_back == 0 {
-            return Ok(());
+        if held_back > 0 {
+            let carry = std::mem::take(&mut self.carry);
+            self.take(&carry, carry.len().saturating_sub(held_back), flush, desk)?;
         }
-        let carry = std::mem::take(&mut self.carry);
-        self.take(&carry, carry.len().saturating_sub(held_back), flush, desk)
+        self.tell_left_out(desk)
     }
 
     /// Takes up all that is held back and ends the origin. The tail stays, to see whether the file grows after all.

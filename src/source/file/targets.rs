@@ -130,6 +130,9 @@ impl Engine {
             };
             match progress(tail, goal, target.settle) {
                 Progress::Reached => {
+                    if may_read {
+                        tail.tell_left_out(&self.desk)?;
+                    }
                     target.goals.remove(&id);
                 }
                 Progress::Settled if may_read => {

@@ -118,6 +118,7 @@ impl Engine {
                 ("RunID".into(), ColumnFrom::Env("RUN_ID".into())),
             ],
             ingest: ingest::Options {
+                formats: Arc::default(),
                 parser: Parser::Raw,
                 ansi: crate::ingest::Ansi::Strip,
                 multiline: Multiline::None,
@@ -126,6 +127,8 @@ impl Engine {
                 routes: Arc::new([None]),
                 columns: Arc::default(),
                 redactor: Arc::default(),
+                metrics: Arc::default(),
+                filter: ingest::rules::Filter::default(),
             },
         }
     }

@@ -6,6 +6,7 @@ mod copytruncate;
 mod discovery;
 mod encodings;
 mod holes;
+mod limit;
 mod names;
 mod restart;
 mod rotation;
@@ -53,6 +54,7 @@ fn options(name: &str, include: &[String]) -> Options {
         start_at: StartAt::Beginning,
         ignore_older: None,
         ingest: ingest::Options {
+            formats: Arc::default(),
             parser: Parser::Raw,
             ansi: crate::ingest::Ansi::Strip,
             multiline: Multiline::None,
@@ -61,6 +63,8 @@ fn options(name: &str, include: &[String]) -> Options {
             routes: Arc::from([None]),
             columns: Arc::default(),
             redactor: Arc::default(),
+            metrics: Arc::default(),
+            filter: ingest::rules::Filter::default(),
         },
     }
 }
