@@ -10,14 +10,10 @@ use super::node::{Node, Origin, Value, quoted};
 enum Later {
     /// All of it: only the default and these values, which switch the stage off, are taken.
     Key { off: &'static [&'static str] },
-    /// A table as its value.
-    Table,
 }
 
 /// Key and what of it has to wait; `*` stands for any one name or entry.
 const LATER: &[(&str, Later)] = &[
-    ("sources.file.*.multiline", Later::Table),
-    ("sources.docker.*.multiline", Later::Table),
     ("record.columns", Later::Key { off: &[] }),
     ("record.drop", Later::Key { off: &[] }),
     ("record.sample", Later::Key { off: &[] }),
@@ -64,11 +60,6 @@ fn refusal(node: &Node, later: Later, default: Option<&Node>) -> Option<(String,
                 false => format!("{}, or leave it out", words.join(" or ")),
             };
             Some(("is not available yet".to_owned(), expected))
-        }
-        Later::Table => {
-            let table = matches!(node.value, Value::Table(_)) || text.is_some_and(|text| text.starts_with('{'));
-            let expected = "\"auto\" or \"none\"".to_owned();
-            table.then(|| ("a table here is not available yet".to_owned(), expected))
         }
     }
 }
@@ -137,6 +128,5 @@ mod tests {
         check("buffer = { when_full = \"block\" }", &[]);
         check("[record]\ncolumns = {}\n", &[]);
         check("[record]\ncolumns = { A = \"a\" }\n[[record.drop]]\nx = 1\n", &["record.columns", "record.drop"]);
-        check("[sources.file.0]\nmultiline = { start = \"x\" }\nparser = \"auto\"\n", &["sources.file[0].multiline"]);
     }
 }

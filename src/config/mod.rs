@@ -22,6 +22,7 @@ mod keys;
 mod later;
 mod layers;
 mod mistake;
+mod multiline;
 mod node;
 pub mod quantity;
 mod record;

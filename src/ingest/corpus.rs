@@ -2,7 +2,8 @@
 //!
 //! A file holds cases: the lines of one record as a program writes them, then `=> ` and the record. What the record says of
 //! its time is left out where that is when it was read. A line that begins with `#! ` sets an option for what follows
-//! (`parser=logfmt`, `pattern=…`, `zone=Europe/Berlin`, `ansi=keep`), one with `# ` is a remark; `␛` stands for the escape character.
+//! (`parser=logfmt`, `pattern=…`, `zone=Europe/Berlin`, `ansi=keep`, `multiline=none`, `start=…`), one with `# ` is a remark; `␛` stands for the escape character and
+//! `␍` for a carriage return.
 //! With `LOGFERRY_WRITE_CORPUS` in the environment the records that came out are written there, to be reviewed.
 
 use std::collections::BTreeSet;
@@ -69,12 +70,15 @@ fn set(options: &mut Options, directive: &str, pattern: &mut String) {
         }
         ("zone", name) => options.zone = Zone::Named(jiff::tz::TimeZone::get(name).expect("a zone")),
         ("ansi", "keep") => options.ansi = Ansi::Keep,
+        ("multiline", "auto") => options.multiline = Multiline::Auto,
+        ("multiline", "none") => options.multiline = Multiline::None,
+        ("start", text) => options.multiline = Multiline::Start(Start::new(text).expect("a pattern")),
         _ => panic!("{directive}"),
     }
 }
 
 fn read(input: &str, options: &Options) -> Vec<String> {
-    let input = input.replace('␛', "\x1b");
+    let input = input.replace('␛', "\x1b").replace('␍', "\r");
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: Vec::new() });
     let mut ingest = Ingest::new(Arc::new(options.clone()), info, Constants::default(), 0, Counters::default());
     let fed = ingest.feed(input.as_bytes(), &READ_TIME, Flush::All);

@@ -11,6 +11,7 @@ pub mod framing;
 pub mod fuzz;
 mod lines;
 pub mod options;
+mod overwritten;
 pub mod parse;
 mod put;
 pub mod redact;
@@ -29,7 +30,7 @@ use crate::record::{Constants, Counters, GapKind, Nanos};
 
 use framing::Framer;
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
-pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
+pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Start, Zone};
 use redact::Redaction;
 
 /// When the bytes of a window came about.
@@ -63,6 +64,8 @@ pub struct Ingest {
     default_logger: Option<Arc<str>>,
     framer: Framer,
     redaction: Redaction,
+    /// The line over `max_line` under way is written over by its own states.
+    redraws: bool,
     /// Stream offset of the first byte that is not settled.
     position: u64,
     counters: Counters,
@@ -89,8 +92,9 @@ impl Ingest {
         counters: Counters,
     ) -> Self {
         Ingest {
-            framer: Framer::new(options.multiline, options.max_line),
+            framer: Framer::new(options.multiline.clone(), options.max_line),
             redaction: Redaction::new(Arc::clone(&options.redactor), position > 0),
+            redraws: false,
             options,
             info,
             constants,
@@ -147,7 +151,7 @@ impl Ingest {
     /// Goes on behind `bytes` bytes of the stream that make no line; `gap`: lines are missing with them. Nothing is held back
     /// and the last section has been taken.
     pub fn pass_over(&mut self, bytes: u64, gap: Option<GapKind>) {
-        self.framer = Framer::new(self.options.multiline, self.options.max_line);
+        self.framer = Framer::new(self.options.multiline.clone(), self.options.max_line);
         self.position += bytes;
         self.base = self.position;
         match gap {

@@ -24,7 +24,7 @@ fn the_shortest_configuration_has_every_default() {
     let file = &config.files[0];
     assert_eq!((&*file.name, file.start_at, file.ignore_older), ("files", StartAt::Beginning, None));
     let ingest = &file.ingest;
-    assert_eq!((&ingest.parser, ingest.multiline, ingest.max_line), (&Parser::Auto, Multiline::Auto, 1 << 20));
+    assert_eq!((&ingest.parser, &ingest.multiline, ingest.max_line), (&Parser::Auto, &Multiline::Auto, 1 << 20));
     assert_eq!(ingest.ansi, Ansi::Strip);
     assert_eq!(ingest.zone, Zone::Utc);
     assert_eq!(*ingest.routes, [None]);
@@ -86,7 +86,7 @@ fn docker_keys() {
     ];
     assert_eq!(docker.columns, columns);
     assert!(matches!(&docker.ingest.zone, Zone::Named(zone) if zone.iana_name() == Some("Europe/Berlin")));
-    assert_eq!((&docker.ingest.parser, docker.ingest.multiline), (&Parser::Json, Multiline::None));
+    assert_eq!((&docker.ingest.parser, &docker.ingest.multiline), (&Parser::Json, &Multiline::None));
     for host in ["unix:///run/user/1000/docker.sock", "http://127.0.0.1:80", "https://engine:2376", "auto"] {
         good(&format!("[sinks.console]\n[[sources.docker]]\nhost = \"{host}\"\n"), &[]);
     }

@@ -231,7 +231,6 @@ fn stages_that_are_not_built_yet() {
 max_bytes = "4GiB"
 [[sources.file]]
 include = ["/l/*.log"]
-multiline = { start = "^x" }
 [record]
 columns = { TraceID = "t" }
 [[record.drop]]
@@ -240,16 +239,13 @@ when = { Level = "DEBUG" }
 "#,
         &[],
         r#"
-f.toml:6: sources.file[0].multiline: a table here is not available yet
-    expected: "auto" or "none"
-
-f.toml:8: record.columns: is not available yet
+f.toml:7: record.columns: is not available yet
     expected: nothing: leave it out
 
-f.toml:9: record.drop: is not available yet
+f.toml:8: record.drop: is not available yet
     expected: nothing: leave it out
 
-3 mistakes in f.toml
+2 mistakes in f.toml
 "#,
     );
 }
