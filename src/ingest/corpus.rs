@@ -187,3 +187,40 @@ fn twenty_formats_and_more_are_recognised_without_configuration() {
     }
     assert!(recognised.len() >= 20, "{recognised:?}");
 }
+
+/// Whether a text stands in a value, at any depth.
+fn holds(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(found) => found.contains(text),
+        Value::Array(values) => values.iter().any(|value| holds(value, text)),
+        Value::Object(members) => members.values().any(|value| holds(value, text)),
+        _ => false,
+    }
+}
+
+/// Of the lines of a stack each stands in its record.
+#[test]
+fn no_line_of_an_exception_is_lost() {
+    let mut lines = 0;
+    for path in files() {
+        let text = std::fs::read_to_string(&path).expect("text");
+        walk(&text, |case, _| {
+            let records: Vec<Value> =
+                case.expected.iter().map(|record| serde_json::from_str(record).expect("JSON")).collect();
+            if records.iter().any(|record| record.get("Exception").is_some()) {
+                let input = case.input.replace('␛', "\x1b");
+                // The first is read by a parser, or is JSON.
+                let is_plain = |line: &&str| !line.contains('\x1b') && !line.starts_with("2026-");
+                for line in input.lines().skip(1).filter(is_plain) {
+                    let line = line.trim();
+                    let stands = records.iter().any(|record| holds(record, line));
+                    let is_head = parse::level::known(line.split(':').next().unwrap_or_default().as_bytes()).is_some();
+                    assert!(stands || is_head, "{}: {line:?} is lost of {records:?}", path.display());
+                    lines += 1;
+                }
+            }
+            case.expected.clone()
+        });
+    }
+    assert!(lines > 150, "{lines} lines");
+}

@@ -289,7 +289,7 @@ fn a_group_over_a_bound_is_marked_in_each_of_its_records() {
 
 #[test]
 fn records_that_begin_where_a_pattern_matches_are_read_by_their_first_line() {
-    let start = Multiline::Start(Start::new("^[A-Z]+:").expect("a pattern"));
+    let start = Multiline::Start(Start::new("^[A-Z]{2,}:").expect("a pattern"));
     let options = Arc::new(Options { multiline: start, ..(*options(Parser::Auto, Vec::new())).clone() });
     let text = b"INFO:a:one\n{\"b\":1}\nERROR:a:two\n\nmore\nTraceback (most recent call last):\n  x\nE: y\nrest\n";
     let columns: Vec<Value> = all(&mut ingest(options), text).into_iter().map(|record| record.columns).collect();

@@ -6,7 +6,7 @@ use super::*;
 use crate::azure::credential;
 use crate::azure::imds::property::{Compute, Property};
 use crate::azure::imds::{self, EventKind};
-use crate::ingest::{Ansi, Multiline, Parser, Pattern, Zone};
+use crate::ingest::{Ansi, Multiline, Parser, Pattern, Start, Zone};
 use crate::sink::console::Format;
 use crate::sink::http::{Auth, Compression, Secret};
 use crate::sink::{Kind, file};
@@ -90,6 +90,22 @@ fn docker_keys() {
     for host in ["unix:///run/user/1000/docker.sock", "http://127.0.0.1:80", "https://engine:2376", "auto"] {
         good(&format!("[sinks.console]\n[[sources.docker]]\nhost = \"{host}\"\n"), &[]);
     }
+}
+
+#[test]
+fn a_pattern_may_say_where_records_begin() {
+    let check = |keys: &str, variables: &[(&str, &str)], start: &str| {
+        let text = format!("[sinks.console]\n[[sources.docker]]\n{keys}\n");
+        let loaded = good(&text, variables);
+        let expected = Multiline::Start(Start::new(start).expect("a pattern"));
+        assert_eq!(loaded.config.docker[0].ingest.multiline, expected, "{keys}");
+    };
+    check("multiline = { start = '^\\d{4}-' }", &[], "^\\d{4}-");
+    check("[sources.docker.multiline]\nstart = \"^>>\"", &[], "^>>");
+    check("", &[("LOGFERRY__SOURCES__DOCKER__0__MULTILINE", "{ start = '^>>' }")], "^>>");
+    check("multiline = \"none\"", &[("LOGFERRY__SOURCES__DOCKER__0__MULTILINE__START", "^>>")], "^>>");
+    let loaded = good("[sinks.console]\n[[sources.docker]]\nmultiline = { start = '^>>' }\n", &[]);
+    assert!(show(&loaded).contains("multiline = { start = \"^>>\" }  # line 3"), "{}", show(&loaded));
 }
 
 #[test]

@@ -245,6 +245,14 @@ impl Framer {
         let mut end = line.end;
         if line.text_end - line.start > self.max_line {
             end = line.start + self.max_line;
+            // Behind a carriage return, so that the states of a progress bar stay whole.
+            let cut = match self.multiline {
+                Multiline::None => None,
+                _ => window.get(line.start + 1..end).and_then(|piece| memchr::memrchr(b'\r', piece)),
+            };
+            if let Some(at) = cut {
+                end = line.start + at + 2;
+            }
             // Not within a character, so that both pieces stay readable.
             while end > line.start + 1 && line.start + self.max_line - end < 3 && is_continuation(window, end) {
                 end -= 1;

@@ -538,3 +538,40 @@ fn coloured_lines_are_known_by_what_they_say() {
 ~~
 ");
 }
+
+/// Lines of everything that the corpus holds.
+fn corpus() -> Vec<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lines");
+    let files = std::fs::read_dir(folder).expect("the corpus").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    let texts: Vec<String> = files.iter().map(|path| std::fs::read_to_string(path).expect("text")).collect();
+    let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with("=> "));
+    lines.map(|line| format!("{line}\n").replace('\u{241b}', "\u{1b}")).collect()
+}
+
+#[test]
+fn lines_in_any_order_are_all_given_however_they_arrive() {
+    let lines = corpus();
+    let start = Multiline::Start(Start::new("^[a-zA-Z0-9]").expect("a pattern"));
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut roll = |sides: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).expect("31 bits") % sides
+    };
+    for turn in 0..150 {
+        let mut text = String::new();
+        while text.len() < 2_000 {
+            // Some lines as they follow each other, so that stacks are cut anywhere and go on with others.
+            let from = roll(lines.len());
+            let to = (from + 1 + roll(8)).min(lines.len());
+            text.extend(lines[from..to].iter().map(String::as_str));
+        }
+        let multiline = if turn % 3 == 0 { &start } else { &Multiline::Auto };
+        // What is checked stands there.
+        assert!(groups(multiline, 100_000, &text).len() > 1);
+        groups(multiline, 60 + roll(40), &text);
+    }
+}

@@ -103,7 +103,8 @@ pub fn read(text: &[u8]) -> Raised<'_> {
     {
         return raised;
     }
-    let at_front = name(first);
+    let margin = first.len() - first.trim_ascii_start().len();
+    let at_front = name(first.trim_ascii_start()).map(|name| name.start + margin..name.end + margin);
     let place = at_front.clone().or_else(|| within(first));
     let Some(place) = place else {
         // What it is was said nowhere.

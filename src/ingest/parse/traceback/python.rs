@@ -33,7 +33,10 @@ pub fn name(line: &[u8]) -> Option<usize> {
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'<' | b'>') || *byte >= 0x80;
     let len = line.iter().take(NAME_MAX_BYTES + 1).take_while(|byte| is_part(byte)).count();
     let (name, rest) = line.split_at(len);
-    let begins = name.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_' || *byte >= 0x80);
+    // 0xe2 begins the characters that boxes are drawn with, which no name has.
+    let begins = name
+        .first()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_' || (*byte >= 0x80 && *byte != 0xe2));
     let ends = rest.is_empty() || rest == b":" || rest.starts_with(b": ");
     // `INFO: …` is a line of a logger.
     let is_level = len >= 3 && name.iter().all(u8::is_ascii_uppercase) && level::known(name).is_some();
