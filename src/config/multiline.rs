@@ -30,7 +30,7 @@ pub fn read(table: &Table<'_>) -> Multiline {
             }
         }
         text => {
-            let near = nearest(text, ["auto", "none"].into_iter()).map(quoted);
+            let near = nearest(text, ["auto", "none"]).map(quoted);
             given.mistake("is none of the values", near, FORMS);
             Multiline::Auto
         }

@@ -273,10 +273,9 @@ impl Ingest {
             }
         }
         let raised = self.raised(lines);
-        let is_calm = parsed.level.as_deref().is_some_and(|level| CALM_LEVELS.contains(&level));
         if let Some((at, Raised { at: 0, .. })) = raised
             && at > 0
-            && is_calm
+            && parsed.level.as_deref().is_some_and(|level| CALM_LEVELS.contains(&level))
         {
             return self.take_apart(parsed, at, lines);
         }

@@ -96,9 +96,12 @@ pub struct Framer {
     /// Pieces already cut off the line under way.
     pieces: u32,
     cut: Option<Cut>,
+    /// The line before which the last group ended, which is not searched again.
+    ahead: Option<Line>,
 }
 
 /// One line: where its text and its end are.
+#[derive(Clone, Copy, Debug)]
 struct Line {
     start: usize,
     text_end: usize,
@@ -116,7 +119,7 @@ enum Added {
 
 impl Framer {
     pub fn new(multiline: Multiline, max_line: usize) -> Self {
-        Framer { multiline, max_line: max_line.max(1), open: None, searched: 0, pieces: 0, cut: None }
+        Framer { multiline, max_line: max_line.max(1), open: None, searched: 0, pieces: 0, cut: None, ahead: None }
     }
 
     /// Whether bytes are held back that only a flush would take.
@@ -126,9 +129,14 @@ impl Framer {
 
     /// The window was cut by `consumed` bytes at its front.
     pub fn consumed(&mut self, consumed: usize) {
-        self.searched = self.searched.saturating_sub(consumed);
+        let moved = |at: usize| at.saturating_sub(consumed);
+        self.searched = moved(self.searched);
+        self.ahead = self.ahead.filter(|line| line.start >= consumed).map(|line| Line {
+            start: moved(line.start),
+            text_end: moved(line.text_end),
+            end: moved(line.end),
+        });
         if let Some(open) = &mut self.open {
-            let moved = |at: usize| at.saturating_sub(consumed);
             (open.end, open.last) = (moved(open.end), moved(open.last));
             open.suspect = open.suspect.map(moved);
             open.stack = open.stack.map(|stack| Stack { at: moved(stack.at), ..stack });
@@ -140,6 +148,7 @@ impl Framer {
     /// was cut into pieces goes on.
     pub fn reset(&mut self) {
         self.open = None;
+        self.ahead = None;
         self.searched = 0;
     }
 
@@ -184,6 +193,8 @@ impl Framer {
                     let mut closed = *open;
                     self.open = None;
                     self.searched = closed.end;
+                    // Not one that may go on.
+                    self.ahead = (line.start == closed.end && window[line.end - 1] == b'\n').then_some(line);
                     if let (Added::Closes, false) = (added, fits) {
                         let number = closed.piece.unwrap_or(1);
                         closed.piece = Some(number);
@@ -196,6 +207,9 @@ impl Framer {
     }
 
     fn line(&mut self, window: &[u8], start: usize, flush: Flush) -> Option<Line> {
+        if let Some(line) = self.ahead.take().filter(|line| line.start == start && line.end <= window.len()) {
+            return Some(line);
+        }
         let from = self.searched.max(start).min(window.len());
         match memchr::memchr(b'\n', &window[from..]) {
             Some(at) => {

@@ -10,7 +10,7 @@ use crate::ingest::parse::traceback::frames::{is_caret, is_frame};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ingest::framing) enum Place {
     /// Behind `/a.js:3`.
-    Place,
+    Source,
     /// Behind the code.
     Code,
     /// Behind the caret below it.
@@ -35,7 +35,7 @@ fn hold(place: Place) -> Step {
 impl Place {
     pub(super) fn sight(self) -> Sight {
         match self {
-            Place::Place | Place::Code => Sight::May,
+            Place::Source | Place::Code => Sight::May,
             _ => Sight::Sure(Family::Frames),
         }
     }
@@ -45,8 +45,8 @@ impl Place {
             return Step::Leave;
         }
         match self {
-            Place::Place if text.is_empty() => Step::Leave,
-            Place::Place => hold(Place::Code),
+            Place::Source if text.is_empty() => Step::Leave,
+            Place::Source => hold(Place::Code),
             Place::Code if is_caret(text) => join(Place::Caret),
             Place::Code => Step::Leave,
             Place::Caret if text.is_empty() && so.held == 0 => hold(Place::Caret),

@@ -125,7 +125,7 @@ pub(super) fn opened(text: &[u8]) -> Opening {
         Some(b'g') if panics::is_goroutine(text) => Inside::Go(go::Place::Goroutine),
         Some(b'p' | b'f') if panics::is_go_panic(text) => Inside::Go(go::Place::Panic),
         Some(b't') if panics::begins_rust(text) => Inside::Rust(rust::Place::of_head(text)),
-        Some(b'/' | b'n' | b'f') if throwable::is_place(text) => Inside::Node(node::Place::Place),
+        Some(b'/' | b'n' | b'f') if throwable::is_place(text) => Inside::Node(node::Place::Source),
         Some(b'A'..=b'Z') if java::is_first_of_two(text) => Inside::Headed,
         Some(b'A'..=b'Z' | b'a'..=b'z') if throwable::name(text).is_some() => Inside::Frames(frames::Place::Thrown),
         Some(0xe2) if raised::begins_box(text) => Inside::Python(python::Place::Box),
