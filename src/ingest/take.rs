@@ -275,6 +275,7 @@ impl Ingest {
         let raised = self.raised(lines);
         if let Some((at, Raised { at: 0, .. })) = raised
             && at > 0
+            && lines.stack.is_some_and(|stack| matches!(stack.family, Family::Python | Family::Frames))
             && parsed.level.as_deref().is_some_and(|level| CALM_LEVELS.contains(&level))
         {
             return self.take_apart(parsed, at, lines);

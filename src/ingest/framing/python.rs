@@ -37,6 +37,10 @@ pub(in crate::ingest::framing) enum Place {
     Box,
     /// Behind it.
     Boxed,
+    /// Behind the name of what another process raised, before its traceback in quotes.
+    Remote,
+    /// Behind what asyncio says of a task below the line of its logger.
+    Context,
     /// Behind `Fatal Python error: …`.
     Dying,
     DyingBlank,
@@ -52,6 +56,22 @@ const DYING: [&[u8]; 4] = [b"Current thread ", b"Thread 0x", b"Extension modules
 const UNPARSED: [&[u8]; 3] = [b"SyntaxError", b"IndentationError", b"TabError"];
 /// What pydantic's exceptions say before the fields.
 const LISTING: &[u8] = b" validation error";
+
+/// What stands around the traceback of another process.
+const QUOTES: &[u8] = b"\"\"\"";
+const REMOTE: &[u8] = b"RemoteTraceback:";
+/// What asyncio says of a task before its traceback.
+const CONTEXTS: [&[u8]; 5] = [b"future: <", b"task: <", b"handle: <", b"protocol: <", b"transport: <"];
+
+/// Whether a line names what another process raised: `multiprocessing.pool.RemoteTraceback: `.
+pub(super) fn begins_remote(text: &[u8]) -> bool {
+    text.trim_ascii_end().ends_with(REMOTE)
+}
+
+/// Whether a line is one that asyncio writes between that of its logger and a traceback.
+pub(super) fn is_context(text: &[u8]) -> bool {
+    CONTEXTS.iter().any(|context| text.starts_with(context))
+}
 
 /// What an indented line begins.
 pub(super) fn indented(text: &[u8]) -> Option<Inside> {
@@ -81,7 +101,8 @@ fn hold(place: Place) -> Step {
 impl Place {
     pub(super) fn sight(self) -> Sight {
         match self {
-            Place::Unparsed => Sight::May,
+            Place::Unparsed | Place::Remote => Sight::May,
+            Place::Context => Sight::None,
             _ => Sight::Sure(Family::Python),
         }
     }
@@ -106,6 +127,10 @@ impl Place {
             Place::Box => Step::Leave,
             Place::Boxed if looks_logged(text) => Step::Leave,
             Place::Boxed => raised(text).map_or(Step::Leave, join),
+            Place::Remote | Place::Context if text.starts_with(TRACEBACK) => join(Place::Head),
+            Place::Remote if text == QUOTES && so.held == 0 => hold(Place::Remote),
+            Place::Context if is_context(text) && so.held < HELD_MAX_LINES => hold(Place::Context),
+            Place::Remote | Place::Context => Step::Leave,
             Place::Dying if text.is_empty() => hold(Place::DyingBlank),
             Place::Dying | Place::DyingBlank if DYING.iter().any(|line| text.starts_with(line)) => join(Place::Dying),
             Place::Dying if is_indented(text) => join(Place::Dying),

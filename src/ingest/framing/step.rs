@@ -127,7 +127,10 @@ pub(super) fn opened(text: &[u8]) -> Opening {
         Some(b't') if panics::begins_rust(text) => Inside::Rust(rust::Place::of_head(text)),
         Some(b'/' | b'n' | b'f') if throwable::is_place(text) => Inside::Node(node::Place::Source),
         Some(b'A'..=b'Z') if java::is_first_of_two(text) => Inside::Headed,
-        Some(b'A'..=b'Z' | b'a'..=b'z') if throwable::name(text).is_some() => Inside::Frames(frames::Place::Thrown),
+        Some(b'A'..=b'Z' | b'a'..=b'z') if throwable::name(text).is_some() => match python::begins_remote(text) {
+            true => Inside::Python(python::Place::Remote),
+            false => Inside::Frames(frames::Place::Thrown),
+        },
         Some(0xe2) if raised::begins_box(text) => Inside::Python(python::Place::Box),
         _ => Inside::Plain,
     };
@@ -156,9 +159,15 @@ fn plain(text: &[u8], so: So) -> Step {
         Some(b'C') if so.lines > 1 && text.starts_with(frames::CAUSED_BY) => Step::Join(Inside::Plain),
         Some(b'g') if panics::is_goroutine(text) => Step::Join(Inside::Go(go::Place::Goroutine)),
         Some(0xe2) if raised::begins_box(text) => Step::Join(Inside::Python(python::Place::Box)),
+        Some(b'f' | b't' | b'h' | b'p') if python::is_context(text) => {
+            Step::Hold(Inside::Python(python::Place::Context))
+        }
         // Where a stack follows, a logger wrote it below its own line; what nobody caught is no logger's.
         Some(b'A'..=b'Z' | b'a'..=b'z') if throwable::name(text).is_some_and(|name| name.start == 0) => {
-            Step::Hold(Inside::Frames(frames::Place::Thrown))
+            Step::Hold(match python::begins_remote(text) {
+                true => Inside::Python(python::Place::Remote),
+                false => Inside::Frames(frames::Place::Thrown),
+            })
         }
         _ => Step::Leave,
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod edges;
 mod families;
 mod starts;
 

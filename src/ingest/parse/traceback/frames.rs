@@ -9,7 +9,8 @@ const NAME_MAX_BYTES: usize = 300;
 const UNCAUGHT: [&[u8]; 3] = [b"Unhandled exception. ", b"Unhandled Exception: ", b"Uncaught "];
 const JAVA_UNCAUGHT: &[u8] = b"Exception in thread \"";
 /// How the names of exceptions end.
-const ENDINGS: [&[u8]; 6] = [b"Error", b"Exception", b"Throwable", b"Failure", b"Fault", b"Rejection"];
+const ENDINGS: [&[u8]; 7] =
+    [b"Error", b"Exception", b"Throwable", b"Failure", b"Fault", b"Rejection", b"RemoteTraceback"];
 
 /// Bytes of what stands before the exception where nobody caught it.
 fn uncaught_len(line: &[u8]) -> usize {
