@@ -1,9 +1,11 @@
 //! Lines of exceptions whose frames begin with `at`: Java, .NET, and Node behind the place where it stopped.
 
 use super::looks::is_indented;
+use super::python;
 use super::step::{HELD_MAX_LINES, Inside, Sight, So, Step, begins_anew};
 use crate::ingest::parse::traceback::Family;
 use crate::ingest::parse::traceback::frames::is_frame;
+use crate::ingest::parse::traceback::python::TRACEBACK;
 
 pub(super) const CAUSED_BY: &[u8] = b"Caused by: ";
 /// The same where the cause comes first, as Logback can be told to write it.
@@ -72,6 +74,10 @@ impl Place {
         }
         if is_indented(text) && so.held == 0 {
             return join(self);
+        }
+        // Words that a program printed before a traceback of Python.
+        if so.held == 0 && self == Place::Thrown && text.starts_with(TRACEBACK) {
+            return Step::Join(Inside::Python(python::Place::Head));
         }
         // A message of several lines: so it is if frames follow.
         match so.held >= HELD_MAX_LINES || begins_anew(text) {

@@ -339,6 +339,10 @@ impl Open {
             }
             Step::Join(inside) => {
                 let was_plain = self.inside == Inside::Plain;
+                if matches!((self.inside, inside), (Inside::Frames(_), Inside::Python(_))) {
+                    // What was taken for an exception only introduces one.
+                    self.suspect = None;
+                }
                 self.inside = inside;
                 if was_plain && matches!(inside.sight(), Sight::Sure(Family::Frames | Family::Ruby)) {
                     self.suspect = Some(self.thrower(window, start));

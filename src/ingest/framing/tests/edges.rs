@@ -86,6 +86,7 @@ fn a_stack_is_found_where_it_begins() {
     let traceback = "Traceback (most recent call last):\n  File \"a\", line 1\nE: x\n";
     check(traceback, Family::Python, "Traceback (most recent call last):");
     check(&format!("oh\n  more\n{traceback}"), Family::Python, "Traceback (most recent call last):");
+    check(&format!("ValueError: printed\n{traceback}"), Family::Python, "Traceback (most recent call last):");
     check("oh\nboo.E: a\n\tat b.C(D.java:1)\n".replace("boo.E", "IOError").as_str(), Family::Frames, "IOError: a");
     check("ERROR oh: java.lang.E: a\n\tat b.C(D.java:1)\n", Family::Frames, "ERROR oh: java.lang.E: a");
     check("fail: A[0]\n      oh\n      System.E.F: x\n         at A.B()\n", Family::Frames, "      System.E.F: x");
