@@ -1,9 +1,9 @@
 //! Configuration: text to validated options of every stage. No stage imports this module.
 //!
 //! ```text
-//! file ── document ──┐                                                  ┌─ unknown ─┐
-//!                    ├─ layers ─▶ tree ─ interpolate ─▶ + defaults ─▶ ──┤           ├─▶ sections, sources, sinks ─▶ Config
-//! LOGFERRY__… ─ environment                             (keys)          └─ later ───┘
+//! file ── document ──┐
+//!                    ├─ layers ─▶ tree ─ interpolate ─▶ unknown ─▶ + defaults ─▶ sections, sources, sinks ─▶ Config
+//! LOGFERRY__… ─ environment                                           (keys)
 //! ```
 //! - **Invariant: all mistakes in one go.** Every step notes what is wrong and goes on; nothing is used unless all is
 //!   right.
@@ -11,19 +11,18 @@
 //!   quoted.
 //! - **Invariant: a value knows where it comes from**: the line of the file, or the variable that overrides it.
 //!
-//! `keys` is the one table of names and defaults, `later` the one of what is not built yet; types and bounds stand
-//! where a key is read. Only `layers` knows the `config` crate.
+//! `keys` is the one table of names and defaults; types and bounds stand where a key is read. Only `layers` knows the `config` crate.
 
 mod column;
 mod document;
 mod environment;
 mod interpolate;
 mod keys;
-mod later;
 mod layers;
 mod matches;
 mod metrics;
 mod mistake;
+mod multiline;
 mod node;
 mod parsed_columns;
 pub mod quantity;
@@ -218,7 +217,7 @@ impl fmt::Debug for Loaded {
     }
 }
 
-/// The annotated example: every key with its default, those of later stages and optional ones as comments.
+/// The annotated example: every key with its default, optional ones as comments.
 pub fn example() -> &'static str {
     include_str!("../../config/logferry.toml")
 }
@@ -288,8 +287,7 @@ fn build(text: &str, request: Request<'_>, report: &Report) -> Option<(Config, N
     unknown::refuse(&mut given, keys::ROOT, "", report);
     let mut defaults = keys::defaults(keys::ROOT, Some(&given));
     interpolate::resolve(&mut defaults, "", request.variables, report);
-    let mut tree = layers::merge(&[&defaults, &given]);
-    later::refuse(&mut tree, report);
+    let tree = layers::merge(&[&defaults, &given]);
     let config = config(&tree, request, report);
     Some((config, tree))
 }

@@ -8,13 +8,14 @@ use jiff::tz::TimeZone;
 use super::column;
 use super::environment::{SOURCES_MAX, Variables};
 use super::mistake::{Report, nearest};
+use super::multiline;
 use super::node::{Node, Origin, quoted};
 use super::rules;
 use super::table::{Given, Table, shown};
 use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
 use crate::ingest::rules::Rules;
-use crate::ingest::{self, Ansi, Multiline, OwnColumns, Parser, Zone};
+use crate::ingest::{self, Ansi, OwnColumns, Parser, Zone};
 use crate::record::Rule;
 use crate::source::docker;
 use crate::source::docker::{Address, ColumnFrom, Host, Select};
@@ -207,9 +208,7 @@ fn lines(table: &Table<'_>, name: &str, common: Common<'_>) -> ingest::Options {
         formats: Arc::default(),
         parser: parser(table),
         ansi: table.choice("ansi", &[("strip", Ansi::Strip), ("keep", Ansi::Keep)]).unwrap_or(Ansi::Strip),
-        multiline: table
-            .choice("multiline", &[("auto", Multiline::Auto), ("none", Multiline::None)])
-            .unwrap_or(Multiline::Auto),
+        multiline: multiline::read(table),
         zone: zone(table),
         max_line: usize::try_from(table.size("max_line", MAX_LINE_MIN_BYTES..=MAX_LINE_MAX_BYTES))
             .unwrap_or(usize::MAX),

@@ -404,6 +404,16 @@ impl<'a> Table<'a> {
         self.node.map_or(Origin::Default, |node| node.origin.clone())
     }
 
+    /// Names of the keys of this table.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.node.map(Node::table).unwrap_or_default().iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether a key is there and holds a table.
+    pub fn holds_table(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|node| matches!(node.value, Value::Table(_)))
+    }
+
     /// Whether a key is there, whatever it holds.
     pub fn has(&self, key: &str) -> bool {
         self.get(key).is_some()

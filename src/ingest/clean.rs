@@ -9,8 +9,8 @@ use super::redact::{Piece, Redaction};
 /// A text that has been cleaned.
 pub(super) struct Clean<'t> {
     pub(super) text: Cow<'t, [u8]>,
-    /// Where a traceback begins in it.
-    pub(super) traceback: Option<usize>,
+    /// Where the stack of an exception begins in it.
+    pub(super) stack: Option<usize>,
 }
 
 /// Colours go first: one within a secret must not hide it. Where they are to be kept, a text without secrets has them
@@ -18,32 +18,30 @@ pub(super) struct Clean<'t> {
 pub(super) fn clean<'t>(
     redaction: &mut Redaction,
     text: &'t [u8],
-    traceback: Option<usize>,
+    stack: Option<usize>,
     piece: Piece,
     keeps_colours: bool,
 ) -> Clean<'t> {
     let plain = match piece {
-        Piece::None => without_colours(text, traceback),
-        Piece::Of { .. } => Clean { text: Cow::Borrowed(text), traceback },
+        Piece::None => without_colours(text, stack),
+        Piece::Of { .. } => Clean { text: Cow::Borrowed(text), stack },
     };
     match redaction.clean(&plain.text, piece) {
         Some(clean) => {
-            // The traceback stands further on or back now.
-            let traceback = plain.traceback.and_then(|at| clean.place(at));
-            Clean { text: Cow::Owned(clean.text), traceback }
+            // The stack stands further on or back now.
+            let stack = plain.stack.and_then(|at| clean.place(at));
+            Clean { text: Cow::Owned(clean.text), stack }
         }
-        None if keeps_colours => Clean { text: Cow::Borrowed(text), traceback },
+        None if keeps_colours => Clean { text: Cow::Borrowed(text), stack },
         None => plain,
     }
 }
 
-fn without_colours(text: &[u8], traceback: Option<usize>) -> Clean<'_> {
-    let (before, after) = text.split_at(traceback.unwrap_or(0).min(text.len()));
+fn without_colours(text: &[u8], stack: Option<usize>) -> Clean<'_> {
+    let (before, after) = text.split_at(stack.unwrap_or(0).min(text.len()));
     match (ansi::strip(before), ansi::strip(after)) {
-        (Cow::Borrowed(_), Cow::Borrowed(_)) => Clean { text: Cow::Borrowed(text), traceback },
-        (before, after) => {
-            Clean { text: Cow::Owned([&*before, &*after].concat()), traceback: traceback.map(|_| before.len()) }
-        }
+        (Cow::Borrowed(_), Cow::Borrowed(_)) => Clean { text: Cow::Borrowed(text), stack },
+        (before, after) => Clean { text: Cow::Owned([&*before, &*after].concat()), stack: stack.map(|_| before.len()) },
     }
 }
 

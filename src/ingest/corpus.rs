@@ -2,7 +2,8 @@
 //!
 //! A file holds cases: the lines of one record as a program writes them, then `=> ` and the record. What the record says of
 //! its time is left out where that is when it was read. A line that begins with `#! ` sets an option for what follows
-//! (`parser=logfmt`, `pattern=…`, `zone=Europe/Berlin`, `ansi=keep`), one with `# ` is a remark; `␛` stands for the escape character.
+//! (`parser=logfmt`, `pattern=…`, `zone=Europe/Berlin`, `ansi=keep`, `multiline=none`, `start=…`), one with `# ` is a remark; `␛` stands for the escape character and
+//! `␍` for a carriage return.
 //! With `LOGFERRY_WRITE_CORPUS` in the environment the records that came out are written there, to be reviewed.
 
 use std::collections::BTreeSet;
@@ -73,12 +74,15 @@ fn set(options: &mut Options, directive: &str, pattern: &mut String) {
         }
         ("zone", name) => options.zone = Zone::Named(jiff::tz::TimeZone::get(name).expect("a zone")),
         ("ansi", "keep") => options.ansi = Ansi::Keep,
+        ("multiline", "auto") => options.multiline = Multiline::Auto,
+        ("multiline", "none") => options.multiline = Multiline::None,
+        ("start", text) => options.multiline = Multiline::Start(Start::new(text).expect("a pattern")),
         _ => panic!("{directive}"),
     }
 }
 
 fn read(input: &str, options: &Options) -> Vec<String> {
-    let input = input.replace('␛', "\x1b");
+    let input = input.replace('␛', "\x1b").replace('␍', "\r");
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: Vec::new() });
     let mut ingest = Ingest::new(Arc::new(options.clone()), info, Constants::default(), 0, Counters::default());
     let fed = ingest.feed(input.as_bytes(), &READ_TIME, Flush::All);
@@ -230,4 +234,41 @@ fn what_lines_are_taken_for_has_a_name() {
     check("vllm", Format::Vllm);
     check("celery", Format::Celery);
     check("rust", Format::EnvLogger);
+}
+
+/// Whether a text stands in a value, at any depth.
+fn holds(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(found) => found.contains(text),
+        Value::Array(values) => values.iter().any(|value| holds(value, text)),
+        Value::Object(members) => members.values().any(|value| holds(value, text)),
+        _ => false,
+    }
+}
+
+/// Of the lines of a stack each stands in its record.
+#[test]
+fn no_line_of_an_exception_is_lost() {
+    let mut lines = 0;
+    for path in files() {
+        let text = std::fs::read_to_string(&path).expect("text");
+        walk(&text, |case, _| {
+            let records: Vec<Value> =
+                case.expected.iter().map(|record| serde_json::from_str(record).expect("JSON")).collect();
+            if records.iter().any(|record| record.get("Exception").is_some()) {
+                let input = case.input.replace('␛', "\x1b");
+                // The first is read by a parser, or is JSON.
+                let is_plain = |line: &&str| !line.contains('\x1b') && !line.starts_with("2026-");
+                for line in input.lines().skip(1).filter(is_plain) {
+                    let line = line.trim();
+                    let stands = records.iter().any(|record| holds(record, line));
+                    let is_head = parse::level::known(line.split(':').next().unwrap_or_default().as_bytes()).is_some();
+                    assert!(stands || is_head, "{}: {line:?} is lost of {records:?}", path.display());
+                    lines += 1;
+                }
+            }
+            case.expected.clone()
+        });
+    }
+    assert!(lines > 150, "{lines} lines");
 }

@@ -55,6 +55,10 @@ pub struct Columns<'a> {
     pub piece: Option<u32>,
     /// Its fields were not taken apart, for this reason.
     pub unfit: Option<Unfit>,
+    /// The record is this piece of a group of lines over a bound.
+    pub group_piece: Option<u32>,
+    /// States of a progress bar before the one that is the message.
+    pub overwritten: Option<u32>,
 }
 
 impl Columns<'_> {
@@ -136,7 +140,12 @@ impl Columns<'_> {
 
     /// Appends the member Fields: what was parsed, and what is to be said about the text itself.
     fn encode_fields(&self, out: &mut Vec<u8>, start: usize, invalid: u64) {
-        let marks = [("LinePiece", self.piece.map(u64::from)), ("InvalidBytes", (invalid > 0).then_some(invalid))];
+        let marks = [
+            ("LinePiece", self.piece.map(u64::from)),
+            ("GroupPiece", self.group_piece.map(u64::from)),
+            ("Overwritten", self.overwritten.map(u64::from)),
+            ("InvalidBytes", (invalid > 0).then_some(invalid)),
+        ];
         if self.fields.is_empty() && self.unfit.is_none() && marks.iter().all(|(_, value)| value.is_none()) {
             return;
         }

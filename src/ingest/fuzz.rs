@@ -7,12 +7,15 @@ use serde_json::Value;
 use super::parse::object::Unfit;
 use super::redact::{Piece, Redaction};
 use super::rules::Filter;
-use super::{Ansi, Flush, Ingest, Multiline, Options, OwnColumns, Parser, Pattern, Zone, parse};
+use super::{Ansi, Flush, Ingest, Multiline, Options, OwnColumns, Parser, Pattern, Start, Zone, parse};
 use crate::buffer::section::split_record;
 use crate::buffer::{OriginInfo, Section};
 use crate::record::{Constants, Counters, Nanos, OriginId, RECORD_MAX_BYTES, STRING_MAX_BYTES};
 
 const READ_TIME: Nanos = 1_000_000_000;
+
+/// A pattern for the first lines of records.
+const START: &str = r"^[0-9{]";
 
 /// A pattern of no particular sense.
 const PATTERN: &str = r"(?<level>[A-Z]+).(?<trace_id>\w*)(?<message>.*)";
@@ -56,10 +59,14 @@ pub fn lines(data: &[u8]) {
         (2, _) => Parser::Python,
         _ => Parser::Raw,
     };
-    let multiline = if head[0] & 4 == 0 { Multiline::Auto } else { Multiline::None };
+    let multiline = match (head[0] & 4 == 0, head[0] & 0x40 == 0) {
+        (true, true) => Multiline::Auto,
+        (true, false) => Multiline::Start(Start::new(START).expect("a pattern")),
+        (false, _) => Multiline::None,
+    };
     let max_line = 64 + usize::from(head[1]) * 16;
     let chunk = 1 + usize::from(head[2]);
-    let whole = read(ingest(parser.clone(), multiline, max_line), stream, stream.len().max(1));
+    let whole = read(ingest(parser.clone(), multiline.clone(), max_line), stream, stream.len().max(1));
     let pieces = read(ingest(parser, multiline, max_line), stream, chunk);
     assert_eq!(whole, pieces, "records do not depend on how the bytes arrive");
 }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::parse::traceback::Stack;
 use super::parse::{Field, java};
 use crate::record::Nanos;
 
@@ -14,8 +15,14 @@ pub(super) struct Lines<'t> {
     /// With what was wrapped around it.
     pub(super) whole: &'t [u8],
     pub(super) count: u32,
-    /// Where a traceback begins in the text.
-    pub(super) traceback: Option<usize>,
+    /// The exception in the text.
+    pub(super) stack: Option<Stack>,
+    /// Offset in the stream at which that begins.
+    pub(super) stack_begin: u64,
+    /// The group was cut: the number of this piece.
+    pub(super) group_piece: Option<u32>,
+    /// States of a progress bar that were left out of the text.
+    pub(super) overwritten: Option<u32>,
     /// When it was read, or the time of what it was wrapped in.
     pub(super) time: Nanos,
     /// First and last byte in the stream.
@@ -45,15 +52,15 @@ impl<'t> Lines<'t> {
         if end < self.text.len() { head.strip_suffix(b"\r").unwrap_or(head) } else { head }
     }
 
-    /// The message goes on over the lines that follow the head, up to a traceback.
-    pub(super) fn message<'m>(&self, head: &[u8], message: &'m [u8], traceback: Option<usize>) -> Cow<'m, [u8]>
+    /// The message goes on over the lines that follow the head, up to the stack of an exception.
+    pub(super) fn message<'m>(&self, head: &[u8], message: &'m [u8], stack: Option<usize>) -> Cow<'m, [u8]>
     where
         't: 'm,
     {
         if self.count == 1 {
             return Cow::Borrowed(message);
         }
-        let text = match traceback {
+        let text = match stack {
             Some(at) => without_line_end(&self.text[..at]),
             None => self.text,
         };

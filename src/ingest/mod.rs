@@ -14,6 +14,7 @@ mod lines;
 pub mod lookup;
 pub mod metric;
 pub mod options;
+mod overwritten;
 pub mod parse;
 mod put;
 pub mod redact;
@@ -37,7 +38,7 @@ use crate::record::{Constants, Counters, GapKind, Nanos};
 use framing::Framer;
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
 use gate::Gate;
-pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, OwnColumns, Parser, Pattern, Zone};
+pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, OwnColumns, Parser, Pattern, Start, Zone};
 pub use parse::format::Format;
 use redact::Redaction;
 pub use seen::{Formats, Outcome, Seen};
@@ -79,6 +80,8 @@ pub struct Ingest {
     framer: Framer,
     redaction: Redaction,
     gate: Gate,
+    /// The line over `max_line` under way is written over by its own states.
+    redraws: bool,
     /// Stream offset of the first byte that is not settled.
     position: u64,
     counters: Counters,
@@ -110,9 +113,10 @@ impl Ingest {
         counters: Counters,
     ) -> Self {
         Ingest {
-            framer: Framer::new(options.multiline, options.max_line),
+            framer: Framer::new(options.multiline.clone(), options.max_line),
             redaction: Redaction::new(Arc::clone(&options.redactor), position > 0),
             gate: Gate::default(),
+            redraws: false,
             options,
             info,
             constants,
@@ -177,7 +181,7 @@ impl Ingest {
     /// Goes on behind `bytes` bytes of the stream that make no line; `gap`: lines are missing with them. Nothing is held back
     /// and the last section has been taken.
     pub fn pass_over(&mut self, bytes: u64, gap: Option<GapKind>) {
-        self.framer = Framer::new(self.options.multiline, self.options.max_line);
+        self.framer = Framer::new(self.options.multiline.clone(), self.options.max_line);
         self.position += bytes;
         self.base = self.position;
         match gap {

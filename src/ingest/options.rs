@@ -8,6 +8,7 @@ use super::rules::Filter;
 use super::seen::Formats;
 use crate::record::Rule;
 
+pub use super::framing::Start;
 pub use super::parse::columns::OwnColumns;
 pub use super::parse::regex::Pattern;
 
@@ -34,11 +35,14 @@ pub enum Ansi {
 }
 
 /// Which lines belong to one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Multiline {
-    /// Tracebacks and indented lines join the record before them.
+    /// Stacks of exceptions and panics, indented lines and objects over several lines are one record.
     Auto,
+    /// Each line is one.
     None,
+    /// A record begins where a line matches.
+    Start(Start),
 }
 
 /// Zone of timestamps that carry none.

@@ -4,17 +4,21 @@ use super::clean::{self, Clean};
 use super::encode::{Columns, Exception};
 use super::framing::{self, Group};
 use super::lines::{Around, Lines, without_line_end};
-use super::options::{Ansi, Parser};
+use super::options::{Ansi, Multiline, Parser};
+use super::overwritten;
 use super::parse::columns::{self, Named};
 use super::parse::format::Format;
 use super::parse::json::JSON_MAX_BYTES;
 use super::parse::object::Unfit;
+use super::parse::traceback::{Family, RAISED_LEVEL, Raised, Stack};
 use super::parse::{Context, Field, Text, Value, ansi, auto, container, embedded, json, regex, traceback};
 use super::{Ingest, Seen};
 use crate::record::Nanos;
 
-/// Level of a traceback that no line of a logger introduces.
-const BARE_TRACEBACK_LEVEL: &[u8] = b"ERROR";
+/// Levels of lines that no exception belongs to: a logger that reports one says at least WARNING.
+const CALM_LEVELS: [&[u8]; 3] = [b"INFO", b"DEBUG", b"TRACE"];
+/// What a logger calls the reason of a goroutine's stack, and its type.
+const PANIC: &[u8] = b"panic";
 
 impl Ingest {
     /// Makes records of one group. `read_time` is when it was read or the engine took it.
@@ -31,20 +35,56 @@ impl Ingest {
         // At the start of a stream the mark says that it is UTF-8, which every stream is taken for.
         let mark = if begin == 0 { bytes.len() - framing::without_mark(bytes).len() } else { 0 };
         let text = without_line_end(&bytes[mark..]);
-        let traceback = group.traceback.map(|at| at.saturating_sub(group.start + mark));
+        let stack = group.stack.map(|stack| stack.at.saturating_sub(group.start + mark));
         let keeps_colours = self.options.ansi == Ansi::Keep || self.options.parser == Parser::Raw;
         let piece = clean::piece_of(group, bytes);
-        let Clean { text, traceback } = clean::clean(&mut self.redaction, text, traceback, piece, keeps_colours);
+        let Clean { text, stack } = clean::clean(&mut self.redaction, text, stack, piece, keeps_colours);
         if group.piece.is_some() {
             self.seen.note(Format::Piece);
-            let logger = self.default_logger.clone();
-            let logger = logger.as_deref().map(str::as_bytes);
-            let columns = Columns { time: read_time, logger, message: &text, piece: group.piece, ..Columns::default() };
-            return self.put(&text, &columns, extent);
+            return self.take_piece(&text, group, read_time, extent);
         }
-        let around = &Around::default();
-        let (text, count) = (&*text, group.lines);
-        self.take_lines(&Lines { text, whole: text, count, traceback, time: read_time, extent, around });
+        let lines = Lines {
+            text: &text,
+            whole: &text,
+            count: group.lines,
+            stack: group.stack.zip(stack).map(|(found, at)| Stack { at, ..found }),
+            stack_begin: self.position + group.stack.map_or(0, |stack| stack.at) as u64,
+            group_piece: group.group_piece,
+            overwritten: None,
+            time: read_time,
+            extent,
+            around: &Around::default(),
+        };
+        self.take_lines(&lines);
+    }
+
+    /// Takes a piece of a line over `max_line`.
+    fn take_piece(&mut self, text: &[u8], group: &Group, time: Nanos, extent: (u64, u64)) {
+        if group.piece == Some(1) {
+            let first = overwritten::first(text);
+            self.redraws = self.redraws_lines() && first.is_some_and(|first| !self.is_logged(first, time));
+        }
+        let last = overwritten::last(text).filter(|_| self.redraws);
+        let logger = self.default_logger.clone();
+        let columns = Columns {
+            time,
+            logger: logger.as_deref().map(str::as_bytes),
+            message: last.map_or(text, |last| last.text),
+            piece: group.piece,
+            overwritten: last.map(|last| last.before).filter(|before| *before > 0),
+            ..Columns::default()
+        };
+        self.put(columns.message, &columns, extent);
+    }
+
+    /// Whether a line has the head of a logger, who redraws nothing.
+    fn is_logged(&self, line: &[u8], time: Nanos) -> bool {
+        auto::parse(line, self.context(time)).has_head()
+    }
+
+    /// Whether a carriage return within a line overwrites what stands before it.
+    fn redraws_lines(&self) -> bool {
+        self.options.multiline != Multiline::None && self.options.parser != Parser::Raw
     }
 
     fn take_lines(&mut self, lines: &Lines<'_>) {
@@ -143,6 +183,8 @@ impl Ingest {
             fields: &parsed.fields,
             piece: None,
             unfit: parsed.unfit,
+            group_piece: lines.group_piece,
+            overwritten: lines.overwritten,
         };
         if parsed.unfit.is_some() {
             // The whole line as text loses nothing; what was found in it stays searchable where that is short.
@@ -191,13 +233,51 @@ impl Ingest {
             if !secrets.is_empty() {
                 let parsed = auto::regex(pattern, head, &secrets, self.context(lines.time));
                 let text = regex::without(lines.text, &secrets);
-                // A traceback stands behind the head, at the same distance from the end.
-                let traceback =
-                    lines.traceback.map(|at| if at == 0 { 0 } else { (at + text.len()) - lines.text.len() });
-                return self.take_parsed(parsed, &Lines { text: &text, whole: &text, traceback, ..*lines });
+                // A stack stands behind the head, at the same distance from the end.
+                let moved = |at: usize| if at == 0 { 0 } else { (at + text.len()) - lines.text.len() };
+                let stack = lines.stack.map(|stack| Stack { at: moved(stack.at), ..stack });
+                return self.take_parsed(parsed, &Lines { text: &text, whole: &text, stack, ..*lines });
             }
         }
-        self.take_parsed(self.parse(head, lines.time), lines);
+        let parsed = self.parse(head, lines.time);
+        let is_plain = !parsed.has_head() && parsed.fields.is_empty() && parsed.columns.is_empty();
+        if is_plain
+            && self.redraws_lines()
+            && let Some(left) = overwritten::without(lines.text, lines.stack)
+            && !self.is_logged(head, lines.time)
+        {
+            let overwritten = Some(left.before).filter(|before| *before > 0);
+            let text = &left.text[..];
+            return self.take_lines(&Lines { text, whole: text, stack: left.stack, overwritten, ..*lines });
+        }
+        self.take_parsed(parsed, lines);
+    }
+
+    /// The exception of the lines, and where it begins.
+    fn raised<'a>(&self, lines: &Lines<'a>) -> Option<(usize, Raised<'a>)> {
+        let stack = lines.stack.filter(|_| self.options.parser != Parser::Raw)?;
+        let (before, text) = lines.text.split_at_checked(stack.at)?;
+        let mut raised = traceback::read(stack.family, text)?;
+        // The stack of a goroutine is that of a panic where the logger calls it one.
+        if stack.family == Family::Go && raised.kind.is_empty() && memchr::memmem::find(before, PANIC).is_some() {
+            raised.kind = PANIC;
+        }
+        Some((stack.at + raised.at, raised))
+    }
+
+    /// Takes a line and the exception below it as two records.
+    fn take_apart<'a>(&mut self, parsed: Text<'a>, at: usize, lines: &Lines<'a>) {
+        let Some((before, after)) = lines.text.split_at_checked(at) else { return };
+        let (begin, end) = lines.extent;
+        let before = without_line_end(before);
+        let newlines = |text: &[u8]| u32::try_from(memchr::memchr_iter(b'\n', text).count()).unwrap_or(u32::MAX);
+        let count = newlines(before).saturating_add(1);
+        let extent = (begin, lines.stack_begin);
+        self.take_parsed(parsed, &Lines { text: before, whole: before, count, stack: None, extent, ..*lines });
+        let stack = lines.stack.map(|stack| Stack { at: 0, ..stack });
+        let (count, extent) = (newlines(after).saturating_add(1), (lines.stack_begin, end));
+        let below = Lines { text: after, whole: after, count, stack, extent, overwritten: None, ..*lines };
+        self.take_parsed(Text::raw(below.head()), &below);
     }
 
     fn note_json_behind(&mut self, head: Format, unfit: bool) {
@@ -235,8 +315,15 @@ impl Ingest {
         }
         self.note_text(parsed.format, lines.text);
         columns::own_of_text(&mut parsed, self.context(lines.time));
-        let traceback = lines.traceback.filter(|_| self.options.parser != Parser::Raw);
-        let message = lines.message(head, &parsed.message, traceback);
+        let raised = self.raised(lines);
+        if let Some((at, Raised { at: 0, .. })) = raised
+            && at > 0
+            && lines.stack.is_some_and(|stack| matches!(stack.family, Family::Python | Family::Frames))
+            && parsed.level.as_deref().is_some_and(|level| CALM_LEVELS.contains(&level))
+        {
+            return self.take_apart(parsed, at, lines);
+        }
+        let message = lines.message(head, &parsed.message, raised.map(|(at, _)| at));
         let default_logger = self.default_logger.clone();
         let mut fields = Vec::new();
         parsed.encode_fields(&mut fields);
@@ -253,17 +340,16 @@ impl Ingest {
             fields: &fields,
             piece: None,
             unfit: parsed.unfit.or(self.is_long_json(text).then_some(Unfit::Length)),
+            group_piece: lines.group_piece,
+            overwritten: lines.overwritten,
         };
-        if let Some(at) = traceback {
+        if let Some((at, raised)) = raised {
             self.seen.note(Format::Traceback);
-            let stack = &text[at..];
-            let (kind, message) = traceback::raised(stack).unwrap_or_default();
-            columns.exception = Some(Exception { kind, message, stack });
+            columns.exception = Some(Exception { kind: raised.kind, message: raised.message, stack: &text[at..] });
             if at == 0 {
-                columns.level = Some(BARE_TRACEBACK_LEVEL);
-                // The line that names the exception says most.
-                columns.message = raised_line(stack, kind);
+                (columns.level, columns.message) = (Some(raised.level), raised.said);
             }
+            columns.level = columns.level.or(Some(RAISED_LEVEL));
         }
         self.put(lines.whole, &columns, lines.extent);
     }
@@ -275,14 +361,4 @@ fn exception_of(exception: &json::Exception) -> Exception<'_> {
         message: exception.message.as_bytes(),
         stack: exception.stack.as_bytes(),
     }
-}
-
-/// The last line of a stack that begins with the name of the exception; the first line where it was cut off.
-fn raised_line<'a>(stack: &'a [u8], kind: &[u8]) -> &'a [u8] {
-    let mut lines = stack.split(|&byte| byte == b'\n').map(without_line_end);
-    let first = lines.clone().next().unwrap_or_default();
-    if kind.is_empty() {
-        return first;
-    }
-    lines.rfind(|line| line.starts_with(kind)).unwrap_or(first)
 }

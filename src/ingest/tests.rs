@@ -11,6 +11,7 @@ use crate::record::{EventId, RouteBits};
 use crate::record::{OriginId, RECORD_MAX_BYTES, Rule, STRING_MAX_BYTES};
 
 mod columns;
+mod multiline;
 
 const READ_TIME: Nanos = 1_000_000_000;
 
@@ -223,14 +224,6 @@ fn what_a_value_would_alter_is_kept_as_text() {
 }
 
 #[test]
-fn a_carriage_return_that_ends_no_line_is_kept() {
-    assert_eq!(
-        columns(Parser::Auto, "a\r\nb\rc\nd\r"),
-        [json!({"Message":"a"}), json!({"Message":"b\rc"}), json!({"Message":"d\r"})]
-    );
-}
-
-#[test]
 fn a_stack_that_is_too_long_stands_in_the_message() {
     let frames = "  File \"a.py\", line 1, in f\n    g()\n".repeat(240);
     let filler = format!("    {}\n", "y".repeat(60_000));
@@ -264,7 +257,9 @@ fn a_byte_order_mark_at_the_start_is_no_text_and_counts_as_read() {
     check(stack, &[json!({"Level":"ERROR","Message":"ValueError: bad","Exception":exception})]);
     check(
         &format!("oh\n{stack}"),
-        &[json!({"Message":"oh","Exception":{"Type":"ValueError","Message":"bad","Stack":stack.trim_end()}})],
+        &[
+            json!({"Level":"ERROR","Message":"oh","Exception":{"Type":"ValueError","Message":"bad","Stack":stack.trim_end()}}),
+        ],
     );
     check("", &[json!({})]);
     check("\n", &[json!({})]);

@@ -6,7 +6,7 @@ use super::*;
 use crate::azure::credential;
 use crate::azure::imds::property::{Compute, Property};
 use crate::azure::imds::{self, EventKind};
-use crate::ingest::{Ansi, Multiline, Parser, Pattern, Zone};
+use crate::ingest::{Ansi, Multiline, Parser, Pattern, Start, Zone};
 use crate::sink::console::Format;
 use crate::sink::http::{Auth, Compression, Secret};
 use crate::sink::{Kind, file};
@@ -24,7 +24,7 @@ fn the_shortest_configuration_has_every_default() {
     let file = &config.files[0];
     assert_eq!((&*file.name, file.start_at, file.ignore_older), ("files", StartAt::Beginning, None));
     let ingest = &file.ingest;
-    assert_eq!((&ingest.parser, ingest.multiline, ingest.max_line), (&Parser::Auto, Multiline::Auto, 1 << 20));
+    assert_eq!((&ingest.parser, &ingest.multiline, ingest.max_line), (&Parser::Auto, &Multiline::Auto, 1 << 20));
     assert_eq!(ingest.ansi, Ansi::Strip);
     assert_eq!(ingest.zone, Zone::Utc);
     assert_eq!(*ingest.routes, [None]);
@@ -86,10 +86,26 @@ fn docker_keys() {
     ];
     assert_eq!(docker.columns, columns);
     assert!(matches!(&docker.ingest.zone, Zone::Named(zone) if zone.iana_name() == Some("Europe/Berlin")));
-    assert_eq!((&docker.ingest.parser, docker.ingest.multiline), (&Parser::Json, Multiline::None));
+    assert_eq!((&docker.ingest.parser, &docker.ingest.multiline), (&Parser::Json, &Multiline::None));
     for host in ["unix:///run/user/1000/docker.sock", "http://127.0.0.1:80", "https://engine:2376", "auto"] {
         good(&format!("[sinks.console]\n[[sources.docker]]\nhost = \"{host}\"\n"), &[]);
     }
+}
+
+#[test]
+fn a_pattern_may_say_where_records_begin() {
+    let check = |keys: &str, variables: &[(&str, &str)], start: &str| {
+        let text = format!("[sinks.console]\n[[sources.docker]]\n{keys}\n");
+        let loaded = good(&text, variables);
+        let expected = Multiline::Start(Start::new(start).expect("a pattern"));
+        assert_eq!(loaded.config.docker[0].ingest.multiline, expected, "{keys}");
+    };
+    check("multiline = { start = '^\\d{4}-' }", &[], "^\\d{4}-");
+    check("[sources.docker.multiline]\nstart = \"^>>\"", &[], "^>>");
+    check("", &[("LOGFERRY__SOURCES__DOCKER__0__MULTILINE", "{ start = '^>>' }")], "^>>");
+    check("multiline = \"none\"", &[("LOGFERRY__SOURCES__DOCKER__0__MULTILINE__START", "^>>")], "^>>");
+    let loaded = good("[sinks.console]\n[[sources.docker]]\nmultiline = { start = '^>>' }\n", &[]);
+    assert!(show(&loaded).contains("multiline = { start = \"^>>\" }  # line 3"), "{}", show(&loaded));
 }
 
 #[test]

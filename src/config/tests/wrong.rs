@@ -224,22 +224,45 @@ f.toml:10: sources.file: is one table
 }
 
 #[test]
-fn stages_that_are_not_built_yet() {
+fn patterns_for_the_first_line_of_a_record() {
     check(
         r#"
-[buffer]
-max_bytes = "4GiB"
 [[sources.file]]
 include = ["/l/*.log"]
-multiline = { start = "^x" }
+multiline = { start = "(" }
+[[sources.file]]
+name = "b"
+include = ["/l/*.log"]
+multiline = { begin = "^x" }
+[[sources.file]]
+name = "c"
+include = ["/l/*.log"]
+multiline = "atuo"
+[[sources.file]]
+name = "d"
+include = ["/l/*.log"]
+multiline = 5
 [sinks.console]
 "#,
         &[],
         r#"
-f.toml:6: sources.file[0].multiline: a table here is not available yet
-    expected: "auto" or "none"
+f.toml:4: sources.file[0].multiline.start: "(" is no regular expression: unclosed group
+    expected: a regular expression for the first line of a record, such as '^\d{4}-'
 
-1 mistake in f.toml
+f.toml:8: sources.file[1].multiline.start: is missing
+    expected: a regular expression for the first line of a record, such as '^\d{4}-'
+
+f.toml:8: sources.file[1].multiline.begin: is no key of this table
+    expected: start alone
+
+f.toml:12: sources.file[2].multiline: "atuo" is none of the values
+    did you mean: "auto"
+    expected: "auto", "none" or { start = 'REGEX' }
+
+f.toml:16: sources.file[3].multiline: is a number
+    expected: "auto", "none" or { start = 'REGEX' }
+
+5 mistakes in f.toml
 "#,
     );
 }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-const ESCAPE: u8 = 0x1b;
+/// What every sequence begins with.
+pub const ESCAPE: u8 = 0x1b;
 
 /// Longest sequence that is taken out, in bytes; what is longer is no colour.
 const SEQUENCE_MAX_BYTES: usize = 64;
@@ -23,6 +24,17 @@ pub fn strip(text: &[u8]) -> Cow<'_, [u8]> {
         rest = &rest[end..];
     }
     Cow::Owned(out)
+}
+
+/// What stands behind the control sequences at the front.
+pub fn behind(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    loop {
+        match sequence_len(rest) {
+            0 => return rest,
+            len => rest = rest.get(len..).unwrap_or_default(),
+        }
+    }
 }
 
 /// Length of the sequence at the front; 0 where there is none.

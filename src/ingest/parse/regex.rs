@@ -13,7 +13,7 @@ use crate::ingest::redact::{self, Redactor};
 pub const PATTERN_MAX_BYTES: usize = 4096;
 
 /// Most memory that the compiled form of one pattern takes, in bytes.
-const COMPILED_MAX_BYTES: usize = 2 * 1024 * 1024;
+pub(in crate::ingest) const COMPILED_MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// A compiled pattern; two are equal where their texts are.
 #[derive(Clone)]
@@ -121,7 +121,7 @@ fn shown<'a>(line: &'a [u8], part: Range<usize>, secrets: &[Secret]) -> Cow<'a, 
 }
 
 /// The last line of an error says what is wrong; the lines before it draw where.
-fn one_line(error: &str) -> &str {
+pub(in crate::ingest) fn one_line(error: &str) -> &str {
     let last = error.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(error);
     last.strip_prefix("error: ").unwrap_or(last)
 }

@@ -39,6 +39,24 @@ async fn both_streams_arrive_whole_in_order_and_with_their_columns() {
 }
 
 #[tokio::test]
+async fn what_two_streams_print_at_once_stays_apart() {
+    let mut engine = Engine::usual();
+    let script = "i=0; while [ $i -lt 100 ]; do echo 'Traceback (most recent call last):' >&2; echo out$i; \
+                  echo '  File \"a.py\", line 1, in f' >&2; echo '  more of it'; echo \"ValueError: $i\" >&2; i=$((i+1)); done";
+    let name = engine.run("apart", &[], script);
+    let mut options = engine.options();
+    options.ingest.multiline = Multiline::Auto;
+    options.ingest.parser = Parser::Auto;
+    let source = start(options, &Log::default(), Vec::new());
+    let records = source.until(|r| count(r, &name, "stdout") == 100 && count(r, &name, "stderr") == 100).await;
+    let told: Vec<String> = (0..100).map(|n| format!("out{n}\n  more of it")).collect();
+    assert_eq!(messages(&records, &name, "stdout"), told);
+    let raised: Vec<String> = (0..100).map(|n| format!("ValueError: {n}")).collect();
+    assert_eq!(messages(&records, &name, "stderr"), raised);
+    source.stop().await;
+}
+
+#[tokio::test]
 async fn a_terminal_has_one_stream_whose_long_lines_are_whole() {
     let mut engine = Engine::usual();
     let script = "echo first; echo err >&2; head -c 100000 /dev/zero | tr '\\0' T; echo; printf '\\001\\002end'";

@@ -1,0 +1,95 @@
+//! Groups of lines, and lines written over, as records.
+
+use super::*;
+
+#[test]
+fn of_a_line_that_was_written_over_the_last_state_is_the_message() {
+    let over = |n: u32| json!({"Overwritten": n});
+    let check = |text: &str, expected: &[Value]| assert_eq!(columns(Parser::Auto, text), expected, "{text:?}");
+    check(
+        "a\r\n1%\r2%\r3%\nd\r",
+        &[json!({"Message":"a"}), json!({"Message":"3%","Fields":over(2)}), json!({"Message":"d"})],
+    );
+    // What comes last is read like any other line.
+    check(
+        "1%\r2026-11-20 00:00:00,500 - a - INFO - done\n",
+        &[json!({"LoggerName":"a","Level":"INFO","Message":"done","Fields":over(1)})],
+    );
+    check("1%\r2%\r{\"msg\":\"j\",\"n\":1}\n", &[json!({"Message":"j","Fields":{"n":1,"Overwritten":2}})]);
+    check(
+        "1%\r2%\nTraceback (most recent call last):\n  x\nE: y\n",
+        &[json!({"Level":"ERROR","Message":"2%","Fields":over(1),
+            "Exception":{"Type":"E","Message":"y","Stack":"Traceback (most recent call last):\n  x\nE: y"}})],
+    );
+    // A logger redraws nothing, and neither does JSON.
+    check("2026-11-20 00:00:00,500 - a - INFO - x\ry\n", &[json!({"LoggerName":"a","Level":"INFO","Message":"x\ry"})]);
+    check("{\"msg\":\"a\\rb\"}\n", &[json!({"Message":"a\rb"})]);
+    assert_eq!(columns(Parser::Raw, "b\rc\nd\r"), [json!({"Message":"b\rc"}), json!({"Message":"d\r"})]);
+    let none = Options { multiline: Multiline::None, ..(*options(Parser::Auto, Vec::new())).clone() };
+    assert_eq!(all(&mut ingest(Arc::new(none)), b"b\rc\n")[0].columns, json!({"Message":"b\rc"}));
+}
+
+#[test]
+fn a_progress_bar_over_max_line_gives_the_last_state_of_each_piece() {
+    let short = |parser| Arc::new(Options { max_line: 64, ..(*options(parser, Vec::new())).clone() });
+    let bar: String = (0..100).map(|n| format!("\r{n}% password=hunter{n}")).collect();
+    let messages = |text: &str| -> Vec<Value> {
+        all(&mut ingest(short(Parser::Auto)), text.as_bytes()).into_iter().map(|record| record.columns).collect()
+    };
+    let found = messages(&format!("{bar}\nnext\n"));
+    assert!(found.iter().all(|record| !record["Message"].as_str().expect("text").contains('\r')), "{found:?}");
+    assert!(!found.iter().any(|record| record.to_string().contains("hunter")), "{found:?}");
+    let over: u64 = found.iter().filter_map(|record| record["Fields"]["Overwritten"].as_u64()).sum();
+    assert_eq!((over + found.len() as u64, &found[found.len() - 1]), (101, &json!({"Message":"next"})));
+    // What a logger wrote stays, however long it is.
+    let logged = format!("2026-11-20 00:00:00,500 - a - INFO - x\r{}", "y\r".repeat(100));
+    let text: String =
+        messages(&logged).iter().map(|record| record["Message"].as_str().expect("text").to_owned()).collect();
+    assert_eq!(text, logged);
+}
+
+#[test]
+fn an_exception_below_a_calm_line_is_a_record_of_its_own() {
+    let stack = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: bad";
+    let exception = json!({"Type":"ValueError","Message":"bad","Stack":stack});
+    let own = json!({"Level":"ERROR","Message":"ValueError: bad","Exception":exception});
+    for level in ["INFO", "DEBUG"] {
+        let text = format!("2026-11-20 00:00:00,500 - a - {level} - step 4\n  of 12\n{stack}\nnext\n");
+        let mut ingest = ingest(options(Parser::Auto, Vec::new()));
+        let records = all(&mut ingest, text.as_bytes());
+        let columns: Vec<&Value> = records.iter().map(|record| &record.columns).collect();
+        let head = json!({"LoggerName":"a","Level":level,"Message":"step 4\n  of 12"});
+        assert_eq!(columns, [&head, &own, &json!({"Message":"next"})]);
+        assert_eq!((ingest.counters().lines, ingest.counters().recorded_lines), (6, 6));
+    }
+    let warned = columns(Parser::Auto, &format!("WARNING:a:step 4\n{stack}\n"));
+    assert_eq!(warned, [json!({"LoggerName":"a","Level":"WARNING","Message":"step 4","Exception":exception})]);
+}
+
+#[test]
+fn a_group_over_a_bound_is_marked_in_each_of_its_records() {
+    let frames = "\tat a.B.c(D.java:1)\n".repeat(700);
+    let records = columns(Parser::Auto, &format!("java.lang.StackOverflowError\n{frames}next\n"));
+    assert_eq!(records.len(), 3);
+    assert_eq!((&records[0]["Fields"], &records[1]["Fields"]), (&json!({"GroupPiece":1}), &json!({"GroupPiece":2})));
+    assert_eq!(records[0]["Exception"]["Type"], "java.lang.StackOverflowError");
+    assert_eq!(records[1]["Message"].as_str().map(|text| text.lines().count()), Some(201));
+    assert_eq!(records[2], json!({"Message":"next"}));
+}
+
+#[test]
+fn records_that_begin_where_a_pattern_matches_are_read_by_their_first_line() {
+    let start = Multiline::Start(Start::new("^[A-Z]{2,}:").expect("a pattern"));
+    let options = Arc::new(Options { multiline: start, ..(*options(Parser::Auto, Vec::new())).clone() });
+    let text = b"INFO:a:one\n{\"b\":1}\nERROR:a:two\n\nmore\nTraceback (most recent call last):\n  x\nE: y\nrest\n";
+    let columns: Vec<Value> = all(&mut ingest(options), text).into_iter().map(|record| record.columns).collect();
+    let stack = "Traceback (most recent call last):\n  x\nE: y\nrest";
+    assert_eq!(
+        columns,
+        [
+            json!({"LoggerName":"a","Level":"INFO","Message":"one\n{\"b\":1}"}),
+            json!({"LoggerName":"a","Level":"ERROR","Message":"two\n\nmore",
+                "Exception":{"Type":"E","Message":"y\nrest","Stack":stack}}),
+        ]
+    );
+}
