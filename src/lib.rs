@@ -19,8 +19,8 @@
 //! - [`record`]: values only: columns, ids, time, counters, JSON writing.
 //! - [`source`]: [`source::file`] on a thread of its own, [`source::docker`] as tasks; read once:
 //!   [`source::stdin`], [`source::file::archive`]; what is told to it: [`source::announced`].
-//! - [`ingest`]: lines, groups, redaction, parsers, the user's metrics, what is left out, routes, encoding; pure
-//!   computation, called by a source.
+//! - [`ingest`]: lines, groups, redaction, parsers, what is counted and what is left out, routes, encoding; pure computation,
+//!   called by a source.
 //! - [`buffer`]: the log; its format stands at the top of the module.
 //! - [`delivery`]: one loop for each sink; what an answer means is a pure table, [`delivery::decision`]. Dead letters, and
 //!   their replay.

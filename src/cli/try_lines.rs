@@ -69,6 +69,7 @@ pub(super) struct Bench {
     sources: Vec<(Arc<str>, ingest::Options)>,
     run: RunColumns,
     sinks: Vec<Arc<str>>,
+    left_out: Counts,
     /// Columns that only a running logferry knows.
     unknown: Vec<String>,
 }
@@ -86,7 +87,8 @@ impl Bench {
         // Nobody is asked: what is not known here is left out.
         let settled = settle(&wanted, None, "", &Whereabouts::Elsewhere, &state_dir::host_name()).settled;
         let run = pipeline::run_columns(settled.columns, &settled.vm_name, &config.redactor);
-        Bench { sources, run, sinks: config.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect(), unknown }
+        let sinks = config.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect();
+        Bench { sources, run, sinks, left_out: Arc::clone(&config.left_out), unknown }
     }
 
     /// The source of this name, or the first one.

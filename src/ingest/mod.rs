@@ -225,7 +225,9 @@ impl Ingest {
         }
         self.framer.consumed(consumed);
         self.position += consumed as u64;
-        self.gate.fed();
+        if consumed > 0 {
+            self.gate.fed();
+        }
         Fed { consumed, section_full }
     }
 

@@ -80,9 +80,10 @@ impl OriginFigures {
         let what = ["FilePath", "Container", "Source"].iter().find_map(|name| self.columns.get(name));
         let stream = self.columns.get("Stream").map(|stream| format!(" {stream}")).unwrap_or_default();
         let Counters { lines, records, gaps, .. } = self.counters;
+        let left_out = left_out(&self.counters);
         let verdict = if self.is_complete() { "complete" } else { "not complete" };
         let gaps = if gaps > 0 { format!(", {gaps} gaps") } else { String::new() };
-        format!("{}{stream}: {lines} lines in {records} records{gaps}: {verdict}", what.unwrap_or("?"))
+        format!("{}{stream}: {lines} lines in {records} records{left_out}{gaps}: {verdict}", what.unwrap_or("?"))
     }
 }
 
@@ -146,7 +147,7 @@ impl Summary {
         let Counters { records, gaps, .. } = self.counters;
         let run = if self.run_id.is_empty() { "no RunID".to_owned() } else { format!("run {}", self.run_id) };
         let of = if self.vm_name.is_empty() { String::new() } else { format!(" on {}", self.vm_name) };
-        let head = format!("{run}{of}: {} origins, {records} records", self.origins);
+        let head = format!("{run}{of}: {} origins, {records} records{}", self.origins, left_out(&self.counters));
         if self.is_complete() {
             return format!("{head}: complete");
         }
@@ -170,6 +171,14 @@ impl Summary {
         }
         why.extend(self.faults.iter().cloned());
         format!("{head}: not complete: {}", why.join("; "))
+    }
+}
+
+/// How many lines rules left out, where there are some.
+fn left_out(counters: &Counters) -> String {
+    match counters.filtered_lines + counters.sampled_lines {
+        0 => String::new(),
+        lines => format!(", {lines} lines left out"),
     }
 }
 

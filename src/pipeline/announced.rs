@@ -183,9 +183,21 @@ struct Follower {
     unreadable: Vec<String>,
 }
 
+/// How long polls pause.
+struct Pause(Duration);
+
+impl Pause {
+    /// After a poll that was not answered with a document: doubled each time, as long as IMDS asks for at least.
+    fn after_fault(&mut self, error: &ImdsError) -> Duration {
+        let asked = error.retry_after().map_or(self.0, |asked| asked.min(POLL_ASKED_MAX).max(self.0));
+        self.0 = (self.0 * 2).min(POLL_PAUSE_MAX);
+        asked
+    }
+}
+
 impl Follower {
     async fn follow(mut self) {
-        let mut pause = POLL;
+        let mut pause = Pause(POLL);
         // One poll goes on whatever else happens: the first one may take two minutes.
         let mut polled = self.poll(Instant::now());
         loop {
@@ -193,15 +205,13 @@ impl Follower {
                 (begun, answer) = &mut polled => {
                     let next = match answer {
                         Ok(document) => {
-                            pause = POLL;
+                            pause = Pause(POLL);
                             self.on_document(&document);
                             begun + POLL
                         }
                         Err(error) => {
-                            let asked = error.retry_after().map_or(pause, |asked| asked.min(POLL_ASKED_MAX).max(pause));
-                            pause = (pause * 2).min(POLL_PAUSE_MAX);
                             self.on_fault(&error);
-                            Instant::now() + asked
+                            Instant::now() + pause.after_fault(&error)
                         }
                     };
                     polled = self.poll(next);
@@ -426,5 +436,28 @@ async fn finished(work: &mut Option<Work>) -> Done {
     match work {
         Some(work) => work.await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_of_imds_of_seventy_seconds_is_outlasted_by_five_at_most() {
+        let check = |retry_after: Option<Duration>, polls: usize, longest: Duration| {
+            let (address, reason) = ("a".to_owned(), "b".to_owned());
+            let error = ImdsError::Refused { address, status: 410, reason, retry_after };
+            let (mut pause, mut passed, mut asked) = (Pause(POLL), Duration::ZERO, 1);
+            while passed < Duration::from_secs(70) {
+                passed += pause.after_fault(&error);
+                asked += 1;
+            }
+            assert!(passed <= Duration::from_secs(70) + longest, "{passed:?}");
+            assert_eq!(asked, polls, "{retry_after:?}");
+        };
+        check(None, 17, POLL_PAUSE_MAX);
+        check(Some(Duration::from_millis(1)), 17, POLL_PAUSE_MAX);
+        check(Some(Duration::from_secs(3_600)), 6, POLL_ASKED_MAX);
     }
 }

@@ -112,7 +112,7 @@ async fn prometheus_has_the_figures_of_a_daemon_and_the_users_own() {
         until(expression, async || prometheus.value(expression).await.filter(|value| *value == expected)).await
     };
     until_value("logferry_read_lines_total", lines).await;
-    until_value("sum(logferry_lines_total) == bool logferry_read_lines_total", 1.0).await;
+    until_value("sum(logferry_lines_total) == bool sum(logferry_read_lines_total)", 1.0).await;
     until_value("logferry_sink_records_total{sink=\"file\",outcome=\"delivered\"}", lines).await;
     until_value("sum by (task_type) (tasks_dispatched_total{task_type=\"plan\"})", 3.0).await;
     until_value("sum(errors_encountered_total)", 2.0).await;

@@ -391,7 +391,6 @@ impl Tail {
         self.size = self.size.max(self.read);
         (self.grown, self.flushed) = (Instant::now(), Flushed::Nothing);
         self.take(&scratch[..front + new], front - held_back, Flush::No, desk)?;
-        self.note_pace();
         Ok(ReadOutcome::Took(new))
     }
 
@@ -435,6 +434,7 @@ impl Tail {
             figures.bytes.add(stream.ingest.counters().bytes.saturating_sub(taken));
         }
         self.stream = Some(stream);
+        self.note_pace();
         let kept = bytes.get(at.saturating_sub(MARK_BYTES)..).unwrap_or_default();
         if self.carry.capacity() > CARRY_KEEP_BYTES.max(2 * kept.len()) {
             self.carry = Vec::new();

@@ -7,7 +7,7 @@ use crate::record::time;
 use crate::source::file::desk::Desk;
 
 impl Tail {
-    /// After a look or a read: whether all that is there was read.
+    /// After a look, or when something was taken up: whether all that is there was read.
     pub fn note_pace(&mut self) {
         let is_at_end = self.at_end();
         if let Some(stream) = self.stream.as_mut().filter(|_| is_at_end) {

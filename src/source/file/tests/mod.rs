@@ -6,6 +6,7 @@ mod copytruncate;
 mod discovery;
 mod encodings;
 mod holes;
+mod limit;
 mod names;
 mod restart;
 mod rotation;
