@@ -96,7 +96,6 @@ pub(super) struct Bench {
     sources: Vec<BenchSource>,
     run: RunColumns,
     sinks: Vec<Arc<str>>,
-    left_out: Counts,
     /// Columns that only a running logferry knows.
     unknown: Vec<String>,
 }
@@ -119,8 +118,7 @@ impl Bench {
         // Nobody is asked: what is not known here is left out.
         let settled = settle(&wanted, None, "", &Whereabouts::Elsewhere, &state_dir::host_name()).settled;
         let run = pipeline::run_columns(settled.columns, &settled.vm_name, &config.redactor);
-        let sinks = config.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect();
-        Bench { sources, run, sinks, left_out: Arc::clone(&config.left_out), unknown }
+        Bench { sources, run, sinks: config.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect(), unknown }
     }
 
     /// The source of this name; else the one that reads this path, or the first one.

@@ -9,6 +9,7 @@
 use super::Ingest;
 use super::encode::Columns;
 use super::rules::{Candidate, Limit};
+use super::seen::Outcome;
 use crate::record::{EventId, Nanos};
 
 /// EventType of the record that tells how many lines a rate limit left out.
@@ -180,7 +181,8 @@ impl Ingest {
         }
         let event_id = EventId::new(self.info.id, begin, end, 0);
         let candidate = Candidate { columns, constants: &self.constants, event_id };
-        if let Some(count) = filter.drops(&candidate) {
+        if let Some((rule, count)) = filter.drops(&candidate) {
+            self.seen.outcome = Outcome::Dropped { rule };
             let lines = std::mem::take(&mut self.gate.lines);
             count.add(lines);
             self.counters.recorded_lines -= lines;
@@ -194,14 +196,16 @@ impl Ingest {
         let limited = || {
             let limit = filter.limit()?;
             let is_kept = self.gate.bucket.admits(limit, self.gate.arrived, self.gate.exact);
-            (!is_kept).then_some((&*limit.count, true))
+            (!is_kept).then_some((Outcome::Limited, &*limit.count))
         };
-        let Some((count, is_limited)) = sampled.map(|count| (count, false)).or_else(limited) else { return false };
+        let sampled = sampled.map(|(rule, count)| (Outcome::Sampled { rule }, count));
+        let Some((outcome, count)) = sampled.or_else(limited) else { return false };
+        self.seen.outcome = outcome;
         let lines = std::mem::take(&mut self.gate.lines);
         count.add(lines);
         self.counters.recorded_lines -= lines;
         self.counters.sampled_lines += lines;
-        if is_limited {
+        if outcome == Outcome::Limited {
             self.counters.untold_lines += lines;
             self.gate.untold_since.get_or_insert(self.gate.arrived);
         }

@@ -78,7 +78,6 @@ impl Origin {
             redactor: Arc::default(),
             filter,
             metrics: Arc::default(),
-            formats: Arc::default(),
         });
         let ingest = Ingest::new(Arc::clone(&options), info(), Constants::default(), 0, Counters::default());
         Origin { options, ingest, records: Vec::new(), committed: (Counters::default(), 0) }

@@ -183,23 +183,28 @@ impl Filter {
         self.limit.as_deref()
     }
 
-    /// The drop rule that leaves a record out: the first in their order.
-    pub(super) fn drops(&self, record: &Candidate<'_>) -> Option<&Count> {
+    /// The drop rule that leaves a record out, the first in their order: its index and its count.
+    pub(super) fn drops(&self, record: &Candidate<'_>) -> Option<(usize, &Count)> {
         let rules = self.rules.as_ref()?;
-        rules.drop.iter().find(|rule| rule.when.matches(|name| record.value(name))).map(|rule| &*rule.count)
+        let (index, rule) =
+            rules.drop.iter().enumerate().find(|(_, rule)| rule.when.matches(|name| record.value(name)))?;
+        Some((index, &*rule.count))
     }
 
-    /// The sample rule that leaves out a record which is not protected. The first rule that is about it decides.
-    pub(super) fn samples(&self, record: &Candidate<'_>) -> Option<&Count> {
+    /// The sample rule that leaves out a record which is not protected: its index and its count. The first rule that is
+    /// about it decides.
+    pub(super) fn samples(&self, record: &Candidate<'_>) -> Option<(usize, &Count)> {
         let rules = self.rules.as_ref()?;
-        let is_about = |rule: &&Sample| rule.when.as_ref().is_none_or(|when| when.matches(|name| record.value(name)));
-        let rule = rules.sample.iter().find(is_about)?;
+        let is_about = |(_, rule): &(usize, &Sample)| {
+            rule.when.as_ref().is_none_or(|when| when.matches(|name| record.value(name)))
+        };
+        let (index, rule) = rules.sample.iter().enumerate().find(is_about)?;
         let key = rule.by.iter().find_map(|name| record.value(name));
         let is_kept = match &key {
             Some(text) => rule.share.keeps(text),
             None => rule.share.keeps(&record.event_id.0),
         };
-        (!is_kept).then_some(&*rule.count)
+        (!is_kept).then_some((index, &*rule.count))
     }
 }
 

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use crate::buffer::Section;
 use crate::buffer::section::split_record;
 use crate::ingest::redact::Redactor;
-use crate::ingest::rules::{Count, Kind};
 use crate::ingest::{self, Flush, Ingest, Seen};
 use crate::record::{OriginId, RouteBits, SINKS_MAX, time};
 use crate::sink::{RecordView, file};
@@ -45,17 +44,6 @@ pub struct Tried {
     pub redacted: Vec<(String, u64)>,
     /// None where it was left out; several where its message is too long for one.
     pub records: Vec<TriedRecord>,
-}
-
-/// `dropped by record.drop[0]`; by name where it has one.
-fn in_words(rule: &Count) -> String {
-    let name = &rule.name;
-    let named = if name.bytes().all(|byte| byte.is_ascii_digit()) { format!("[{name}]") } else { format!(" {name}") };
-    match rule.kind {
-        Kind::Drop => format!("dropped by record.drop{named}"),
-        Kind::Sample => format!("left out by record.sample{named}"),
-        Kind::RateLimit => format!("left out by the rate limit of {name}"),
-    }
 }
 
 /// A record as it would be sent.
