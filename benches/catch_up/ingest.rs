@@ -57,6 +57,7 @@ fn take(text: &[u8], parser: Parser, redactor: &Arc<Redactor>, count: u64) -> Re
         zone: Zone::Utc,
         max_line: MAX_LINE_BYTES,
         routes: Arc::from([None]),
+        columns: Arc::default(),
         redactor: Arc::clone(redactor),
         metrics: Arc::default(),
         filter: Filter::default(),

@@ -68,6 +68,13 @@ resource table 'Microsoft.OperationalInsights/workspaces/tables@2022-10-01' = {
         { name: 'TraceID', type: 'string' }
         { name: 'SpanID', type: 'string' }
         { name: 'DurationMs', type: 'real' }
+        { name: 'ModelName', type: 'string' }
+        { name: 'PromptTokens', type: 'long' }
+        { name: 'CompletionTokens', type: 'long' }
+        { name: 'TotalTokens', type: 'long' }
+        { name: 'Cost', type: 'real' }
+        { name: 'Status', type: 'string' }
+        { name: 'ErrorType', type: 'string' }
         { name: 'Fields', type: 'dynamic' }
         { name: 'Part', type: 'int' }
         { name: 'Parts', type: 'int' }
@@ -111,6 +118,13 @@ resource rule 'Microsoft.Insights/dataCollectionRules@2023-03-11' = {
           { name: 'TraceID', type: 'string' }
           { name: 'SpanID', type: 'string' }
           { name: 'DurationMs', type: 'real' }
+          { name: 'ModelName', type: 'string' }
+          { name: 'PromptTokens', type: 'long' }
+          { name: 'CompletionTokens', type: 'long' }
+          { name: 'TotalTokens', type: 'long' }
+          { name: 'Cost', type: 'real' }
+          { name: 'Status', type: 'string' }
+          { name: 'ErrorType', type: 'string' }
           { name: 'Fields', type: 'dynamic' }
           { name: 'Part', type: 'int' }
           { name: 'Parts', type: 'int' }

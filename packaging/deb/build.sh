@@ -57,6 +57,8 @@ install -d "$TREE/usr/share/logferry/azure/queries"
 install -m 0644 "$ROOT"/packaging/azure/*.bicep "$TREE/usr/share/logferry/azure/"
 install -m 0755 "$ROOT"/packaging/azure/*.sh "$TREE/usr/share/logferry/azure/"
 install -m 0644 "$ROOT"/packaging/azure/queries/*.kql "$TREE/usr/share/logferry/azure/queries/"
+install -d "$TREE/usr/share/logferry/elasticsearch/queries"
+install -m 0644 "$ROOT"/packaging/elasticsearch/queries/*.json "$TREE/usr/share/logferry/elasticsearch/queries/"
 # Alerts for Prometheus, and an example of metrics out of records.
 install -D -m 0644 "$ROOT/packaging/prometheus/alerts.yml" "$TREE/usr/share/logferry/prometheus/alerts.yml"
 install -D -m 0644 "$ROOT/config/agent-metrics.toml" "$TREE/usr/share/logferry/agent-metrics.toml"

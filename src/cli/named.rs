@@ -80,6 +80,7 @@ fn first(config: &Config) -> file::Options {
             zone: ingest::Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,
             routes: config.sinks.iter().map(|sink| sink.when.clone()).collect(),
+            columns: Arc::clone(&config.columns),
             redactor: Arc::clone(&config.redactor),
             metrics: Arc::clone(&config.metrics),
             filter: Filter::new(&config.rules, None),

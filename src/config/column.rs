@@ -8,7 +8,7 @@ use crate::ingest::parse::level;
 use crate::record::column::{COLUMNS, Filled, check_own_name};
 
 /// Columns that a path capture may give a value, besides the user's own.
-const GIVEN_BY_PATH: &[&str] = &["RunID", "TaskID", "Benchmark"];
+pub const GIVEN_BY_PATH: &[&str] = &["RunID", "TaskID", "Benchmark"];
 
 /// Columns that a source may give a value, besides the user's own.
 const GIVEN_BY_SOURCE: &[&str] = &["RunID", "TaskID", "Benchmark", "VMName"];

@@ -25,6 +25,7 @@ mod matches;
 mod metrics;
 mod mistake;
 mod node;
+mod parsed_columns;
 pub mod quantity;
 mod record;
 mod rules;
@@ -49,6 +50,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::azure::whereabouts;
+use crate::ingest::OwnColumns;
 use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
 use crate::ingest::rules::{Counts, Rules};
@@ -149,6 +151,8 @@ pub struct Config {
     pub docker: Vec<source::docker::Options>,
     /// At most [`crate::record::SINKS_MAX`]; the index of each is its route bit.
     pub sinks: Vec<sink::Options>,
+    /// `record.columns`; those of every source.
+    pub columns: Arc<OwnColumns>,
     /// What becomes of secrets; that of every source.
     pub redactor: Arc<Redactor>,
     /// What is counted out of records; that of every source.
@@ -295,13 +299,16 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
     let run = root.table("run", sections::run);
     let mut own: Vec<String> = run.fields.iter().map(|(name, _)| name.clone()).collect();
     own.extend(tree.get("sources").map(sources::own_columns).unwrap_or_default());
+    let columns = Arc::new(root.table("record", |table| parsed_columns::columns(&table, &run.fields)));
+    own.extend(columns.names().map(str::to_owned));
     let sinks = sinks::sinks(&root, tree.get("sinks"), &own, request.colour);
     let routes: Arc<[Option<Rule>]> = sinks.iter().map(|sink| sink.when.clone()).collect();
     let redactor = Arc::new(root.table("record", record::redactor));
     let metrics = Arc::new(root.table("record", |table| metrics::metrics(&table, &own)));
     let mut names = sources::Names::default();
     let rules = Arc::new(root.table("record", |record| rules::rules(&record, &own)));
-    let common = sources::Common { routes: &routes, redactor: &redactor, metrics: &metrics, rules: &rules };
+    let common =
+        sources::Common { routes: &routes, columns: &columns, redactor: &redactor, metrics: &metrics, rules: &rules };
     let (files, docker) = root.table("sources", |table| {
         (sources::files(&table, &mut names, common), sources::docker(&table, &mut names, common))
     });
@@ -324,6 +331,7 @@ fn config(tree: &Node, request: Request<'_>, report: &Report) -> Config {
         files,
         docker,
         sinks,
+        columns,
         redactor,
         metrics,
         rules,

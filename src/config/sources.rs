@@ -14,7 +14,7 @@ use super::table::{Given, Table, shown};
 use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
 use crate::ingest::rules::Rules;
-use crate::ingest::{self, Ansi, Multiline, Parser, Zone};
+use crate::ingest::{self, Ansi, Multiline, OwnColumns, Parser, Zone};
 use crate::record::Rule;
 use crate::source::docker;
 use crate::source::docker::{Address, ColumnFrom, Host, Select};
@@ -65,6 +65,7 @@ pub fn well_formed_name(name: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct Common<'a> {
     pub routes: &'a Arc<[Option<Rule>]>,
+    pub columns: &'a Arc<OwnColumns>,
     pub redactor: &'a Arc<Redactor>,
     pub metrics: &'a Arc<Metrics>,
     pub rules: &'a Arc<Rules>,
@@ -213,6 +214,7 @@ fn lines(table: &Table<'_>, name: &str, common: Common<'_>) -> ingest::Options {
         max_line: usize::try_from(table.size("max_line", MAX_LINE_MIN_BYTES..=MAX_LINE_MAX_BYTES))
             .unwrap_or(usize::MAX),
         routes: Arc::clone(common.routes),
+        columns: Arc::clone(common.columns),
         redactor: Arc::clone(common.redactor),
         metrics: Arc::clone(common.metrics),
         filter: rules::filter(table, name, common.rules),

@@ -50,6 +50,7 @@ fn options() -> Options {
         zone: Zone::Utc,
         max_line: MAX_LINE_BYTES,
         routes: Arc::from([None]),
+        columns: Arc::default(),
         redactor: Arc::default(),
         metrics: Arc::default(),
         filter: rules::Filter::default(),

@@ -1,5 +1,7 @@
 //! What was parsed, written once as JSON members: the bytes that every sink splices.
 
+use super::parse::columns::Named;
+use super::parse::object::Unfit;
 use crate::record::{Nanos, RECORD_MAX_BYTES, STRING_MAX_BYTES, json};
 
 /// Room that a record leaves for what sinks and origin add to it, in bytes.
@@ -45,10 +47,14 @@ pub struct Columns<'a> {
     pub duration_ms: Option<f64>,
     /// Further text columns.
     pub columns: &'a [(&'static str, String)],
+    /// Columns that only some lines have.
+    pub named: &'a [Named],
     /// A JSON object, or empty.
     pub fields: &'a [u8],
     /// The record is this piece of a line over `max_line`.
     pub piece: Option<u32>,
+    /// Its fields were not taken apart, for this reason.
+    pub unfit: Option<Unfit>,
 }
 
 impl Columns<'_> {
@@ -58,14 +64,19 @@ impl Columns<'_> {
             "Level" => self.level,
             "LoggerName" => self.logger,
             "Message" => Some(self.message),
-            _ => self.columns.iter().find(|(column, _)| *column == name).map(|(_, value)| value.as_bytes()),
+            _ => {
+                let text = self.columns.iter().find(|(column, _)| *column == name).map(|(_, value)| value);
+                let named = || self.named.iter().find(|named| named.name == name).map(|named| &named.text);
+                text.or_else(named).map(String::as_bytes)
+            }
         }
     }
 
     /// Bytes of the columns besides message, exception and fields.
     pub fn columns_len(&self) -> usize {
         let words = self.logger.map_or(0, <[u8]>::len) + self.level.map_or(0, <[u8]>::len);
-        words + self.columns.iter().map(|(_, value)| value.len()).sum::<usize>()
+        let columns = self.columns.iter().map(|(_, value)| value.len()).sum::<usize>();
+        words + columns + self.named.iter().map(|named| named.name.len() + named.text.len()).sum::<usize>()
     }
 
     /// Whether this fits into one record as it is; else its text is split, see [`split`].
@@ -102,6 +113,13 @@ impl Columns<'_> {
             json::key(out, start, name);
             json::string(out, value.as_bytes());
         }
+        for named in self.named {
+            json::key(out, start, &named.name);
+            match named.is_literal {
+                true => out.extend_from_slice(named.text.as_bytes()),
+                false => _ = json::string(out, named.text.as_bytes()),
+            }
+        }
         if let Some(duration) = self.duration_ms.filter(|duration| duration.is_finite()) {
             json::key(out, start, "DurationMs");
             // Writing into a vector does not fail.
@@ -119,7 +137,7 @@ impl Columns<'_> {
     /// Appends the member Fields: what was parsed, and what is to be said about the text itself.
     fn encode_fields(&self, out: &mut Vec<u8>, start: usize, invalid: u64) {
         let marks = [("LinePiece", self.piece.map(u64::from)), ("InvalidBytes", (invalid > 0).then_some(invalid))];
-        if self.fields.is_empty() && marks.iter().all(|(_, value)| value.is_none()) {
+        if self.fields.is_empty() && self.unfit.is_none() && marks.iter().all(|(_, value)| value.is_none()) {
             return;
         }
         json::key(out, start, "Fields");
@@ -128,11 +146,24 @@ impl Columns<'_> {
         let inside = if self.fields.len() > b"{}".len() { start } else { out.len() };
         for (name, value) in marks {
             if let Some(value) = value {
-                json::key(out, inside, name);
+                json::key(out, inside, &self.free(name));
                 json::number(out, value);
             }
         }
+        if let Some(unfit) = self.unfit {
+            json::key(out, inside, &self.free("KeptAsText"));
+            json::string(out, unfit.word().as_bytes());
+        }
         out.push(b'}');
+    }
+
+    /// A name that no field of the line has: a key that stood twice would make the record one that sinks refuse.
+    fn free(&self, name: &str) -> String {
+        let mut name = name.to_owned();
+        while memchr::memmem::find(self.fields, format!("\"{name}\":").as_bytes()).is_some() {
+            name.push('_');
+        }
+        name
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::parse::object::Unfit;
 use super::redact::{Piece, Redaction};
 use super::rules::Filter;
-use super::{Ansi, Flush, Ingest, Multiline, Options, Parser, Pattern, Zone, parse};
+use super::{Ansi, Flush, Ingest, Multiline, Options, OwnColumns, Parser, Pattern, Zone, parse};
 use crate::buffer::section::split_record;
 use crate::buffer::{OriginInfo, Section};
 use crate::record::{Constants, Counters, Nanos, OriginId, RECORD_MAX_BYTES, STRING_MAX_BYTES};
@@ -15,6 +16,9 @@ const READ_TIME: Nanos = 1_000_000_000;
 
 /// A pattern of no particular sense.
 const PATTERN: &str = r"(?<level>[A-Z]+).(?<trace_id>\w*)(?<message>.*)";
+
+/// Columns of one's own, of short paths that are met by chance.
+const OWN: [(&str, &str); 4] = [("Own", "a"), ("Deep", "a.b.c"), ("TraceID", "t"), ("Cost", "b")];
 
 /// A record, as far as how the bytes arrived must not matter to it.
 type Encoded = (u64, u64, Vec<u8>);
@@ -31,6 +35,7 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
         zone: Zone::Utc,
         max_line,
         routes: Arc::from([None]),
+        columns: Arc::new(OwnColumns::new(OWN.map(|(name, path)| (name.to_owned(), path.to_owned())).to_vec())),
         redactor: Arc::default(),
         metrics: Arc::default(),
         filter: Filter::default(),
@@ -135,7 +140,8 @@ fn check_section(section: &Section, records: &mut Vec<Encoded>) {
 fn object(members: &[u8]) -> serde_json::Map<String, Value> {
     assert!(members.len() < RECORD_MAX_BYTES);
     let text = [b"{", members, b"}"].concat();
-    let columns: serde_json::Map<String, Value> = serde_json::from_slice(&text).expect("members are JSON");
+    let (columns, altered) = parse::object::read(&text).expect("members are JSON");
+    assert_ne!(altered, Some(Unfit::RepeatedKey), "no name stands twice: {columns:?}");
     let message = columns.get("Message").and_then(Value::as_str).unwrap_or_default();
     assert!(message.len() <= STRING_MAX_BYTES);
     for name in ["Fields", "Exception"] {
@@ -147,7 +153,9 @@ fn object(members: &[u8]) -> serde_json::Map<String, Value> {
 
 /// A line that is read as JSON is one, and what is left of it for `Fields` is JSON.
 pub fn json(data: &[u8]) {
-    let Some(parsed) = parse::json::parse(data, &[], &Zone::Utc, &Constants::default()) else { return };
+    let (constants, own) = (Constants::default(), OwnColumns::default());
+    let context = parse::Context { zone: &Zone::Utc, near: READ_TIME, constants: &constants, own: &own };
+    let Some(parsed) = parse::json::parse(data, &[], context) else { return };
     assert!(serde_json::from_slice::<serde_json::Map<String, Value>>(data).is_ok());
     if !parsed.fields.is_empty() {
         serde_json::from_slice::<serde_json::Map<String, Value>>(&parsed.fields).expect("fields are JSON");
@@ -191,14 +199,20 @@ pub fn timestamps(data: &[u8]) {
 /// what is said of it can be stored.
 pub fn formats(data: &[u8]) {
     let constants = Constants::default();
-    let context = parse::Context { zone: &Zone::Utc, near: READ_TIME, constants: &constants };
+    let own = OwnColumns::default();
+    let context = parse::Context { zone: &Zone::Utc, near: READ_TIME, constants: &constants, own: &own };
     let stripped = parse::ansi::strip(data);
     assert!(stripped.len() <= data.len());
     let asked = parse::auto::logfmt(data, context);
     let found =
         [parse::auto::parse(data, context), parse::auto::python(data, context), parse::auto::syslog(data, context)];
     for text in found.iter().chain([&asked]) {
-        if text != &asked && !text.has_head() && text.fields.is_empty() && text.columns.is_empty() {
+        if text != &asked
+            && !text.has_head()
+            && text.fields.is_empty()
+            && text.columns.is_empty()
+            && text.named.is_empty()
+        {
             assert_eq!(&*text.message, data, "a line without a format is its own message");
         }
         let mut fields = Vec::new();
@@ -218,7 +232,8 @@ fn kept(line: &[u8], text: &parse::Text<'_>, fields: &[u8]) {
         return;
     }
     let fields = unescaped(fields);
-    let columns: Vec<u8> = text.columns.iter().flat_map(|(_, value)| value.as_bytes().to_vec()).collect();
+    let texts = text.columns.iter().map(|(_, value)| value).chain(text.named.iter().map(|named| &named.text));
+    let columns: Vec<u8> = texts.flat_map(|text| text.as_bytes().to_vec()).collect();
     let said: [&[u8]; 4] = [&text.message, text.logger.as_deref().unwrap_or_default(), &fields, &columns];
     // Beyond ASCII, a byte order mark may stand before a message, which is no part of it.
     let is_word = u8::is_ascii_alphanumeric;
@@ -260,6 +275,16 @@ const HEADS: &[&[u8]] = &[
     b"seconds",
     b"stack",
     b"agent",
+    b"model",
+    b"prompt",
+    b"completion",
+    b"total",
+    b"tokens",
+    b"status",
+    b"error",
+    b"extra",
+    b"context",
+    b"metadata",
     b"System",
     b"DEBUG",
 ];

@@ -82,7 +82,7 @@ impl Bucket {
 /// What one origin knows of the group of lines under way, and of its rate limit.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    /// Lines of the group that is being taken.
+    /// Lines of the group, or of the record of it, that is being taken.
     lines: u64,
     arrived: Nanos,
     /// The times of this window say when its lines arrived.
@@ -101,6 +101,11 @@ impl Gate {
     /// A group of lines begins.
     pub(super) fn begin(&mut self, lines: u32, arrived: Nanos) {
         (self.lines, self.arrived) = (u64::from(lines), arrived);
+    }
+
+    /// The record that comes next is made of so many lines of the group.
+    pub(super) fn record_has(&mut self, lines: u32) {
+        self.lines = u64::from(lines);
     }
 
     /// Something was taken of the window: what comes next is later than the last look at the end.

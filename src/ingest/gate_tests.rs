@@ -75,6 +75,7 @@ impl Origin {
             zone: Zone::Utc,
             max_line: 100_000,
             routes: Arc::from([None, Some(errors)]),
+            columns: Arc::default(),
             redactor: Arc::default(),
             filter,
             metrics: Arc::default(),

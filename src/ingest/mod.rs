@@ -37,7 +37,7 @@ use crate::record::{Constants, Counters, GapKind, Nanos};
 use framing::Framer;
 pub use framing::{Flush, GROUP_MAX_BYTES, GROUP_MAX_LINES, GROUP_QUIET};
 use gate::Gate;
-pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, Parser, Pattern, Zone};
+pub use options::{Ansi, MAX_LINE_BYTES, Multiline, Options, OwnColumns, Parser, Pattern, Zone};
 pub use parse::format::Format;
 use redact::Redaction;
 pub use seen::{Formats, Outcome, Seen};

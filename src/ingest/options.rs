@@ -8,6 +8,7 @@ use super::rules::Filter;
 use super::seen::Formats;
 use crate::record::Rule;
 
+pub use super::parse::columns::OwnColumns;
 pub use super::parse::regex::Pattern;
 
 /// How a line becomes columns. A line that the parser does not fit is its own message.
@@ -63,6 +64,8 @@ pub struct Options {
     pub max_line: usize,
     /// For each sink, in the order of its route bit: which records it gets (`None`: all).
     pub routes: Arc<[Option<Rule>]>,
+    /// `record.columns`; one for all sources.
+    pub columns: Arc<OwnColumns>,
     /// What becomes of secrets; one for all sources.
     pub redactor: Arc<Redactor>,
     /// What is counted out of records; one for all sources.

@@ -3,6 +3,8 @@
 use super::Ingest;
 use super::encode::{self, Columns, Exception};
 use super::lookup;
+use super::parse::columns::Named;
+use super::parse::object::Unfit;
 use crate::buffer::section::RecordHeader;
 use crate::record::{EventId, RouteBits};
 
@@ -34,19 +36,26 @@ impl Ingest {
             logger: columns.logger.filter(|_| keeps_columns),
             level: columns.level.filter(|_| keeps_columns),
             columns: if keeps_columns { columns.columns } else { &[] },
+            named: if keeps_columns { columns.named } else { &[] },
             ..*columns
         };
+        let is_left_out = !keeps_columns || shortened.fields.len() < columns.fields.len();
+        let shortened = Columns { unfit: columns.unfit.or(is_left_out.then_some(Unfit::Length)), ..shortened };
         let keeps_stack = columns.exception.is_none_or(|e| e.stack.is_empty() && keeps_exception);
-        let keeps_all = keeps_stack && keeps_columns && shortened.fields.len() == columns.fields.len();
+        let keeps_all = keeps_stack && !is_left_out;
         let whole = if keeps_all { columns.message } else { text };
         let parts = encode::split(whole);
         let count = parts.len() as u32;
+        // A number counts once, however many parts there are; text is what each of them is found by.
+        let texts: Vec<Named> = shortened.named.iter().filter(|named| !named.is_literal).cloned().collect();
         for (index, message) in parts.into_iter().enumerate() {
             let first = index == 0;
             let part = Columns {
                 message,
                 exception: shortened.exception.filter(|_| first),
                 fields: if first { shortened.fields } else { b"" },
+                named: if first { shortened.named } else { &texts },
+                duration_ms: shortened.duration_ms.filter(|_| first),
                 ..shortened
             };
             let number = (count > 1).then_some((index as u32 + 1, count));

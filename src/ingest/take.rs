@@ -5,8 +5,10 @@ use super::encode::{Columns, Exception};
 use super::framing::{self, Group};
 use super::lines::{Around, Lines, without_line_end};
 use super::options::{Ansi, Parser};
+use super::parse::columns::{self, Named};
 use super::parse::format::Format;
 use super::parse::json::JSON_MAX_BYTES;
+use super::parse::object::Unfit;
 use super::parse::{Context, Field, Text, Value, ansi, auto, container, embedded, json, regex, traceback};
 use super::{Ingest, Seen};
 use crate::record::Nanos;
@@ -50,18 +52,24 @@ impl Ingest {
             return;
         }
         if self.is_json(lines.text)
-            && let Some(parsed) = json::parse(lines.text, &lines.around.fields, &self.options.zone, &self.constants)
+            && let Some(parsed) = json::parse(lines.text, &lines.around.fields, self.context(lines.time))
         {
-            self.seen.note(if parsed.unfit { Format::Unfit } else { Format::Json });
+            self.seen.note(if parsed.unfit.is_some() { Format::Unfit } else { Format::Json });
             return self.take_json(&parsed, lines);
         }
         self.take_text(lines);
     }
 
     fn is_json(&self, text: &[u8]) -> bool {
-        if text.len() > JSON_MAX_BYTES {
-            return false;
-        }
+        text.len() <= JSON_MAX_BYTES && self.begins_json(text)
+    }
+
+    /// Whether it is kept as text for its length alone.
+    fn is_long_json(&self, text: &[u8]) -> bool {
+        text.len() > JSON_MAX_BYTES && self.begins_json(text)
+    }
+
+    fn begins_json(&self, text: &[u8]) -> bool {
         match self.options.parser {
             Parser::Auto | Parser::Json => text.trim_ascii_start().first() == Some(&b'{'),
             _ => false,
@@ -131,19 +139,26 @@ impl Ingest {
             exception,
             duration_ms: parsed.duration_ms,
             columns: &own_columns,
+            named: &parsed.named,
             fields: &parsed.fields,
             piece: None,
+            unfit: parsed.unfit,
         };
-        if parsed.unfit {
+        if parsed.unfit.is_some() {
             // The whole line as text loses nothing; what was found in it stays searchable where that is short.
-            let short = |text: Option<&'_ [u8]>| text.is_some_and(|text| text.len() <= json::FIELD_STRING_MAX_BYTES);
+            let is_short = |text: &[u8]| text.len() <= json::FIELD_STRING_MAX_BYTES;
+            let texts: Vec<(&'static str, String)> =
+                own_columns.iter().filter(|(_, text)| is_short(text.as_bytes())).cloned().collect();
+            let named: Vec<Named> =
+                parsed.named.iter().filter(|named| is_short(named.text.as_bytes())).cloned().collect();
             let columns = Columns {
                 message: text,
                 exception: None,
                 fields: b"",
-                columns: &lines.around.columns,
-                logger: columns.logger.filter(|logger| short(Some(logger))),
-                level: columns.level.filter(|level| short(Some(level))),
+                columns: &texts,
+                named: &named,
+                logger: columns.logger.filter(|logger| is_short(logger)),
+                level: columns.level.filter(|level| is_short(level)),
                 ..columns
             };
             return self.put(text, &columns, lines.extent);
@@ -152,7 +167,7 @@ impl Ingest {
     }
 
     fn context(&self, near: Nanos) -> Context<'_> {
-        Context { zone: &self.options.zone, near, constants: &self.constants }
+        Context { zone: &self.options.zone, near, constants: &self.constants, own: &self.options.columns }
     }
 
     /// What the head of the lines says.
@@ -203,6 +218,7 @@ impl Ingest {
 
     /// Takes lines of which the first says this.
     fn take_parsed<'a>(&mut self, mut parsed: Text<'a>, lines: &Lines<'a>) {
+        self.gate.record_has(lines.count);
         let text = lines.text;
         let head = lines.head();
         let is_new = |field: &&Field<'_>| !parsed.fields.iter().any(|known| known.name == field.name);
@@ -212,12 +228,13 @@ impl Ingest {
             && matches!(self.options.parser, Parser::Auto | Parser::Json | Parser::Python | Parser::Syslog)
         {
             let sure = self.options.parser == Parser::Json;
-            if let Some(found) = embedded::behind(&parsed, &self.options.zone, &self.constants, sure) {
-                self.note_json_behind(parsed.format, found.unfit);
+            if let Some(found) = embedded::behind(&parsed, self.context(lines.time), sure) {
+                self.note_json_behind(parsed.format, found.unfit.is_some());
                 return self.take_json(&found, lines);
             }
         }
         self.note_text(parsed.format, lines.text);
+        columns::own_of_text(&mut parsed, self.context(lines.time));
         let traceback = lines.traceback.filter(|_| self.options.parser != Parser::Raw);
         let message = lines.message(head, &parsed.message, traceback);
         let default_logger = self.default_logger.clone();
@@ -232,8 +249,10 @@ impl Ingest {
             exception: parsed.exception.as_ref().map(exception_of),
             duration_ms: parsed.duration_ms,
             columns: &parsed.columns,
+            named: &parsed.named,
             fields: &fields,
             piece: None,
+            unfit: parsed.unfit.or(self.is_long_json(text).then_some(Unfit::Length)),
         };
         if let Some(at) = traceback {
             self.seen.note(Format::Traceback);

@@ -10,6 +10,8 @@ use crate::buffer::section::split_record;
 use crate::record::{EventId, RouteBits};
 use crate::record::{OriginId, RECORD_MAX_BYTES, Rule, STRING_MAX_BYTES};
 
+mod columns;
+
 const READ_TIME: Nanos = 1_000_000_000;
 
 fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
@@ -22,6 +24,7 @@ fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
         zone: Zone::Utc,
         max_line: 1024 * 1024,
         routes: routes.into(),
+        columns: Arc::default(),
         redactor: Arc::default(),
         metrics: Arc::default(),
         filter: rules::Filter::default(),
@@ -162,7 +165,7 @@ fn what_is_long_elsewhere_in_a_json_line_is_kept_as_text() {
         let records = columns(Parser::Auto, &line);
         let message: String = records.iter().map(|r| r["Message"].as_str().expect("text")).collect();
         assert_eq!(message, line);
-        assert!(records.iter().all(|record| record["Level"] == "INFO" && record.get("Fields").is_none()));
+        assert!(records.iter().all(|record| record["Level"] == "INFO" && record["Fields"]["KeptAsText"].is_string()));
     }
 }
 
@@ -210,8 +213,12 @@ fn an_object_is_no_longer_than_one_value_may_be() {
 
 #[test]
 fn what_a_value_would_alter_is_kept_as_text() {
-    for line in [r#"{"level":"info","a":1,"a":2}"#, r#"{"level":"info","n":123456789012345678901234567890}"#] {
-        assert_eq!(columns(Parser::Auto, line), [json!({"Level":"INFO","Message":line})]);
+    for (line, why) in [
+        (r#"{"level":"info","a":1,"a":2}"#, "repeated_key"),
+        (r#"{"level":"info","n":123456789012345678901234567890}"#, "number"),
+    ] {
+        let kept = json!({"KeptAsText": why});
+        assert_eq!(columns(Parser::Auto, line), [json!({"Level":"INFO","Message":line,"Fields":kept})]);
     }
 }
 
@@ -367,7 +374,7 @@ fn secrets_are_gone_before_a_line_is_parsed_and_ids_stay_what_they_were() {
     let message = "it broke, secret=[REDACTED:secret] for ever";
     assert_eq!(columns[0], &json!({"LoggerName":"a","Level":"ERROR","Message":message,"Exception":exception}));
     let fields = json!({"password":"[REDACTED:password]","prompt_tokens":7});
-    assert_eq!(columns[1], &json!({"Level":"INFO","Message":"m","Fields":fields}));
+    assert_eq!(columns[1], &json!({"Level":"INFO","Message":"m","PromptTokens":7,"Fields":fields}));
     assert_eq!(columns[2], &json!({"Message":"plain"}));
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::ages::Age;
 use super::drain::Drainer;
 use super::lag::routed;
+use super::report::format_figures;
 use crate::buffer::Sums;
 use crate::delivery::Handle;
 use crate::ingest::metric::{self, Figure, OVERFLOW, Shown};
@@ -53,6 +54,13 @@ impl Drainer {
         family.sample(&[("outcome", "recorded")], of_sources(sums).map(|(_, sum)| sum.records).sum::<u64>());
         family.sample(&[("outcome", "filtered")], left_out(|kind| kind == rules::Kind::Drop));
         family.sample(&[("outcome", "sampled")], left_out(|kind| kind != rules::Kind::Drop));
+        let help = "Lines of a source by the format that they were taken for; plain is what nothing was read out of.";
+        let mut family = page.family("logferry_source_format_lines_total", Kind::Counter, help);
+        for (source, _) in of_sources(sums) {
+            for (format, lines) in format_figures(&self.formats, source) {
+                family.sample(&[("source", source), ("format", format)], lines);
+            }
+        }
         if self.left_out.is_empty() {
             return;
         }

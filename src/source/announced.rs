@@ -187,6 +187,7 @@ impl Chronicle {
             zone: Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,
             routes: Arc::clone(&self.routes),
+            columns: Arc::default(),
             redactor: Arc::clone(&self.redactor),
             metrics: Arc::clone(&self.metrics),
             filter: Filter::default(),

@@ -225,6 +225,7 @@ mod tests {
             zone: ingest::Zone::Utc,
             max_line: ingest::MAX_LINE_BYTES,
             routes: Arc::new([None]),
+            columns: Arc::default(),
             redactor: Arc::default(),
             metrics: Arc::default(),
             filter: ingest::rules::Filter::default(),

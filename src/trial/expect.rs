@@ -272,6 +272,7 @@ mod tests {
             zone: Zone::Utc,
             max_line: MAX_LINE_BYTES,
             routes: Arc::new([None, Some(errors)]),
+            columns: Arc::default(),
             redactor: Arc::default(),
             filter: Filter::default(),
             metrics: Arc::default(),

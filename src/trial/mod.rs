@@ -167,6 +167,7 @@ mod tests {
             zone: Zone::Utc,
             max_line: MAX_LINE_BYTES,
             routes: routes.into(),
+            columns: Arc::default(),
             redactor: Arc::default(),
             filter: Filter::default(),
             metrics: Arc::default(),

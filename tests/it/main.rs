@@ -1,5 +1,6 @@
 //! Tests against real parts and strict imitations; `tests/services/up.sh` brings up what they need.
 
+mod agent_runs;
 mod azure_bodies;
 mod azure_credential;
 mod azure_sink;

@@ -213,6 +213,8 @@ async fn the_metrics_of_the_example_for_agents_come_out_of_their_lines() {
     append(&ferry.path("a.log"), agent_lines());
     let samples = until_value(&address, "logferry_read_lines_total", agent_lines().len() as f64).await;
     for (series, expected) in [
+        ("logferry_source_format_lines_total{source=\"agent\",format=\"json\"}", 15.0),
+        ("logferry_source_format_lines_total{source=\"agent\",format=\"python\"}", 1.0),
         ("tasks_dispatched_total{task_type=\"plan\"}", 3.0),
         ("tasks_dispatched_total{task_type=\"code\"}", 2.0),
         ("errors_encountered_total{error_type=\"Timeout\"}", 1.0),

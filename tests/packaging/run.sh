@@ -129,6 +129,7 @@ check "lintian finds no error and no warning" sh -c "! command -v lintian || lin
 check "it holds the program" contains -rwxr-xr-x /usr/bin/logferry
 check "it holds the unit" contains -rw-r--r-- /lib/systemd/system/logferry.service
 check "it holds the queries for Azure" contains -rw-r--r-- /usr/share/logferry/azure/queries/run.kql
+check "it holds the queries for Elasticsearch" contains -rw-r--r-- /usr/share/logferry/elasticsearch/queries/execution.json
 check "it holds alerts for Prometheus" contains -rw-r--r-- /usr/share/logferry/prometheus/alerts.yml
 check "it holds the example of metrics" contains -rw-r--r-- /usr/share/logferry/agent-metrics.toml
 check "it holds a configuration that root alone reads" contains -rw------- /etc/logferry/logferry.toml

@@ -37,6 +37,9 @@ macro_rules! query {
 const QUERIES: &[(&str, &str)] = &[
     query!("queries/run.kql"),
     query!("queries/task.kql"),
+    query!("queries/execution.kql"),
+    query!("queries/tokens-by-model.kql"),
+    query!("queries/slowest-tasks.kql"),
     query!("queries/errors-by-type.kql"),
     query!("queries/gaps-by-seq.kql"),
     query!("queries/manifest-against-count.kql"),
@@ -67,7 +70,8 @@ Examples:
                                                  the same from Bicep, in a workspace that is there
   logferry setup azure --only script             just the script, on standard output
   logferry setup azure -c logferry.toml          with the columns of your own that this configuration fills, such as those
-                                                 of run.fields: Azure drops what the table lacks without a word
+                                                 of run.fields and record.columns: Azure drops what the table lacks
+                                                 without a word
   logferry setup azure --column Team             with one that no configuration here names";
 
 #[derive(Debug, clap::Args)]
@@ -76,7 +80,8 @@ pub(in crate::cli) struct Arguments {
     /// Table of the workspace; its stream is Custom-NAME
     #[arg(long, value_name = "NAME", default_value = TABLE, value_parser = table_name)]
     table: String,
-    /// Add the columns with names of your own that this configuration fills: run.fields, captures of paths, columns of containers
+    /// Add the columns with names of your own that this configuration fills: run.fields, captures of paths, columns of
+    /// containers, record.columns
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Add a column of text. Can be repeated
@@ -121,7 +126,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Some(file) => configured(&load(&find_source(Some(file.clone())), Purpose::Any)?.config),
         None => Vec::new(),
     };
-    own.extend(arguments.columns.iter().cloned());
+    own.extend(arguments.columns.iter().map(|name| (name.clone(), AzureType::String)));
     let columns = columns(&own)?;
     let setup = Setup { table: &arguments.table, dce: arguments.dce, columns };
     match (&arguments.output, arguments.only) {
@@ -136,26 +141,32 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(EXIT_DELIVERED)
 }
 
-/// The columns that a configuration fills, in the order of the file.
-fn configured(config: &Config) -> Vec<String> {
+/// The columns that a configuration fills, in the order of the file. A parsed one holds text or numbers.
+fn configured(config: &Config) -> Vec<(String, AzureType)> {
     let fields = config.run.fields.iter().map(|(name, _)| name.as_str());
     let paths = config.files.iter().flat_map(|source| &source.include).flat_map(Pattern::names);
     let containers = config.docker.iter().flat_map(|source| &source.columns).map(|(name, _)| name.as_str());
-    fields.chain(paths).chain(containers).map(str::to_owned).collect()
+    let given = fields.chain(paths).chain(containers).map(|name| (name.to_owned(), AzureType::String));
+    given.chain(config.columns.names().map(|name| (name.to_owned(), AzureType::Dynamic))).collect()
 }
 
 /// logferry's columns, then those of `own` that are none of them, each once.
-fn columns(own: &[String]) -> Result<Vec<(&str, AzureType)>, Usage> {
+fn columns(own: &[(String, AzureType)]) -> Result<Vec<(&str, AzureType)>, Usage> {
     let mut all: Vec<(&str, AzureType)> = COLUMNS.iter().map(|column| (column.name, column.azure)).collect();
-    for name in own {
-        match all.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
-            Some((known, _)) if known == name => {}
-            Some((known, _)) => {
+    for (name, azure) in own {
+        match all.iter_mut().enumerate().find(|(_, (known, _))| known.eq_ignore_ascii_case(name)) {
+            // Of one's own, the type that takes more.
+            Some((at, (known, known_type))) if *known == name => {
+                if at >= COLUMNS.len() && *azure == AzureType::Dynamic {
+                    *known_type = AzureType::Dynamic;
+                }
+            }
+            Some((_, (known, _))) => {
                 return Err(Usage(format!(
                     "the columns {known} and {name} differ in their capitals alone: a table cannot have both"
                 )));
             }
-            None => all.push((name, AzureType::String)),
+            None => all.push((name, *azure)),
         }
     }
     if all.len() > COLUMNS_MAX {
@@ -264,12 +275,20 @@ mod tests {
 
     #[test]
     fn a_table_has_each_column_once_and_not_too_many() {
-        let names = |count: usize| (0..count).map(|n| format!("Own{n}")).collect::<Vec<_>>();
+        let text = |name: &str| (name.to_owned(), AzureType::String);
+        let names = |count: usize| (0..count).map(|n| text(&format!("Own{n}"))).collect::<Vec<_>>();
         let room = COLUMNS_MAX - COLUMNS.len();
         assert_eq!(columns(&names(room)).map(|all| all.len()).ok(), Some(COLUMNS_MAX));
         assert!(columns(&names(room + 1)).is_err());
-        assert_eq!(columns(&["Team".to_owned(), "Team".to_owned()]).map(|all| all.len()).ok(), Some(COLUMNS.len() + 1));
-        assert!(columns(&["Team".to_owned(), "TEAM".to_owned()]).is_err());
+        assert_eq!(columns(&[text("Team"), text("Team")]).map(|all| all.len()).ok(), Some(COLUMNS.len() + 1));
+        assert!(columns(&[text("Team"), text("TEAM")]).is_err());
+        let parsed = |name: &str| (name.to_owned(), AzureType::Dynamic);
+        for own in [[text("Team"), parsed("Team")], [parsed("Team"), text("Team")], [parsed("Team"), parsed("TraceID")]]
+        {
+            let all = columns(&own).expect("columns");
+            assert_eq!(all.last(), Some(&("Team", AzureType::Dynamic)), "{own:?}");
+            assert!(all.contains(&("TraceID", AzureType::String)));
+        }
     }
 
     #[test]

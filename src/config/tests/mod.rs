@@ -5,6 +5,7 @@ mod example;
 mod layered;
 mod metrics;
 mod options;
+mod parsed_columns;
 mod wrong;
 mod wrong_rules;
 mod wrong_sinks;

@@ -232,8 +232,6 @@ max_bytes = "4GiB"
 [[sources.file]]
 include = ["/l/*.log"]
 multiline = { start = "^x" }
-[record]
-columns = { TraceID = "t" }
 [sinks.console]
 "#,
         &[],
@@ -241,10 +239,7 @@ columns = { TraceID = "t" }
 f.toml:6: sources.file[0].multiline: a table here is not available yet
     expected: "auto" or "none"
 
-f.toml:8: record.columns: is not available yet
-    expected: nothing: leave it out
-
-2 mistakes in f.toml
+1 mistake in f.toml
 "#,
     );
 }

@@ -65,11 +65,23 @@ fn stamped<'a>(line: &'a [u8], context: Context<'_>) -> Text<'a> {
 
 /// What was found, or, where a part of it could not be searched, the line as it is with what stands in columns.
 pub fn searchable<'a>(text: Text<'a>, line: &'a [u8]) -> Text<'a> {
-    if text.fields.is_empty() && text.columns.is_empty() || text.is_searchable() {
+    if text.fields.is_empty() && text.columns.is_empty() && text.named.is_empty() {
         return named(text);
     }
-    let short = |text: Option<Cow<'a, [u8]>>| text.filter(|text| text.len() <= super::json::FIELD_STRING_MAX_BYTES);
-    Text { time: text.time, logger: short(text.logger), level: short(text.level), ..Text::raw(line) }.of(Format::Unfit)
+    let Some(unfit) = text.unfit_fields() else { return named(text) };
+    let is_short = |text: &[u8]| text.len() <= super::json::FIELD_STRING_MAX_BYTES;
+    let short = |text: Option<Cow<'a, [u8]>>| text.filter(|text| is_short(text));
+    Text {
+        time: text.time,
+        logger: short(text.logger),
+        level: short(text.level),
+        columns: text.columns.into_iter().filter(|(_, text)| is_short(text.as_bytes())).collect(),
+        named: text.named.into_iter().filter(|named| is_short(named.text.as_bytes())).collect(),
+        duration_ms: text.duration_ms,
+        unfit: Some(unfit),
+        ..Text::raw(line)
+    }
+    .of(Format::Unfit)
 }
 
 /// What was recognised and has no name has a head at least.

@@ -5,20 +5,21 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::{Field, Text, json, timestamp};
+use super::{Context, Field, Text, json, object, timestamp};
 use crate::ingest::options::Zone;
-use crate::record::{Constants, Nanos};
+use crate::record::Nanos;
 
 /// An object at the end of a line, behind what makes sure that it belongs there: a head that was recognised (`head`, whose
 /// message it then is as a whole), or words of any kind where it has itself what a log record has, or where JSON was
 /// asked for (`sure`).
-pub fn behind(head: &Text<'_>, zone: &Zone, constants: &Constants, sure: bool) -> Option<json::Parsed> {
+pub fn behind(head: &Text<'_>, context: Context<'_>, sure: bool) -> Option<json::Parsed> {
+    let zone = context.zone;
     let message = head.message.trim_ascii_end();
     if message.last() != Some(&b'}') || message.len() > json::JSON_MAX_BYTES {
         return None;
     }
     // Pairs have said all that there is to say.
-    if !head.columns.is_empty() || head.exception.is_some() || head.duration_ms.is_some() {
+    if !head.columns.is_empty() || !head.named.is_empty() || head.exception.is_some() || head.duration_ms.is_some() {
         return None;
     }
     let (before, text) = message.split_at(memchr::memchr(b'{', message)?);
@@ -31,7 +32,7 @@ pub fn behind(head: &Text<'_>, zone: &Zone, constants: &Constants, sure: bool) -
     if head.level.is_some() && !(sure || is_column || recognised) {
         return None;
     }
-    let (mut object, altered) = json::read(text)?;
+    let (mut object, altered) = object::read(text)?;
     let is_record = || head.level.is_none() && (stamp.is_some() || is_record(&object, zone));
     if !(sure || is_column || recognised || is_record()) {
         return None;
@@ -48,7 +49,7 @@ pub fn behind(head: &Text<'_>, zone: &Zone, constants: &Constants, sure: bool) -
     let prefix =
         is_prefix.then_some(Field { name: Cow::Borrowed("prefix"), value: super::Value::Text(Cow::Borrowed(words)) });
     json::add(&mut object, head.fields.iter().chain(&prefix))?;
-    let mut parsed = json::columns(object, altered, said, zone, constants);
+    let mut parsed = json::columns(object, altered, said, context);
     let owned = |text: &Cow<'_, [u8]>| String::from_utf8_lossy(text).into_owned();
     parsed.time = parsed.time.or(head.time).or(stamp.map(|(time, _)| time));
     parsed.level = parsed.level.or_else(|| head.level.as_ref().map(owned));
@@ -87,7 +88,7 @@ pub fn docker_line(line: &[u8]) -> Option<DockerLine> {
     if !line.starts_with(b"{\"log\":\"") {
         return None;
     }
-    let (mut object, altered) = json::read(line)?;
+    let (mut object, altered) = object::read(line)?;
     let mut text = |name: &str| match object.get(name) {
         Some(Value::String(text)) => {
             let text = text.clone();
@@ -98,7 +99,10 @@ pub fn docker_line(line: &[u8]) -> Option<DockerLine> {
     };
     let (mut log, stream, time) = (text("log")?, text("stream")?, text("time")?);
     let time = timestamp::whole(time.as_bytes(), &Zone::Utc)?;
-    if altered || !matches!(stream.as_str(), "stdout" | "stderr") || !object.keys().all(|name| name == "attrs") {
+    if altered.is_some()
+        || !matches!(stream.as_str(), "stdout" | "stderr")
+        || !object.keys().all(|name| name == "attrs")
+    {
         return None;
     }
     let end = log.strip_suffix('\n').map_or(log.len(), |log| log.strip_suffix('\r').unwrap_or(log).len());

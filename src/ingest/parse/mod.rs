@@ -7,6 +7,7 @@ pub mod access;
 pub mod ansi;
 pub mod auto;
 pub mod calendar;
+pub mod columns;
 pub mod console;
 pub mod container;
 pub mod dated;
@@ -16,6 +17,7 @@ pub mod java;
 pub mod json;
 pub mod klog;
 pub mod level;
+pub mod object;
 pub mod pairs;
 pub mod python;
 pub mod regex;
@@ -27,6 +29,8 @@ pub mod traceback;
 
 use std::borrow::Cow;
 
+use self::columns::{Named, OwnColumns};
+use self::object::Unfit;
 use super::options::Zone;
 use crate::record::{Constants, Nanos, json as encoder};
 use format::Format;
@@ -40,6 +44,8 @@ pub struct Context<'c> {
     pub near: Nanos,
     /// Columns that the origin has already.
     pub constants: &'c Constants,
+    /// `record.columns`.
+    pub own: &'c OwnColumns,
 }
 
 /// What a line of text says; nearly everything borrows from it.
@@ -54,8 +60,12 @@ pub struct Text<'a> {
     pub fields: Vec<Field<'a>>,
     /// Text columns besides logger and level.
     pub columns: Vec<(&'static str, String)>,
+    /// Columns that only some lines have.
+    pub named: Vec<Named>,
     pub exception: Option<json::Exception>,
     pub duration_ms: Option<f64>,
+    /// Its fields were not taken apart, for this reason.
+    pub unfit: Option<Unfit>,
     /// What the line was taken for.
     pub format: Format,
 }
@@ -138,19 +148,33 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Whether each of its pieces can be found again in an index, and each name stands once; else the line is better kept
-    /// as it is.
-    pub fn is_searchable(&self) -> bool {
+    /// Why it is better kept as it is: one of its pieces could not be found again in an index, or a name stands twice.
+    pub fn unfit_fields(&self) -> Option<Unfit> {
         let repeats = |at: usize, field: &Field<'_>| self.fields[..at].iter().any(|before| before.name == field.name);
         if self.fields.iter().enumerate().any(|(at, field)| repeats(at, field)) {
-            return false;
+            return Some(Unfit::RepeatedKey);
         }
-        let fits = |text: &[u8]| text.len() <= json::FIELD_STRING_MAX_BYTES;
-        let is_text = |text: &[u8]| std::str::from_utf8(text).is_ok();
-        self.fields.iter().all(|field| match &field.value {
-            Value::Text(text) => fits(text) && is_text(text) && field.name.len() <= json::FIELD_KEY_MAX_BYTES,
-            Value::Literal(_) => true,
-        }) && self.columns.iter().all(|(_, value)| fits(value.as_bytes()))
-            && [&self.logger, &self.level].into_iter().flatten().all(|text| fits(text))
+        let is_long = |text: &[u8]| text.len() > json::FIELD_STRING_MAX_BYTES;
+        let texts = || {
+            self.fields.iter().filter_map(|field| match &field.value {
+                Value::Text(text) => Some(&**text),
+                Value::Literal(_) => None,
+            })
+        };
+        let columns = self.columns.iter().map(|(_, text)| text).chain(self.named.iter().map(|named| &named.text));
+        let words = [&self.logger, &self.level].into_iter().flatten();
+        if texts().any(is_long)
+            || columns.map(String::as_bytes).any(is_long)
+            || words.map(|word| &**word).any(is_long)
+            || self.fields.iter().any(|field| field.name.len() > json::FIELD_KEY_MAX_BYTES)
+        {
+            return Some(Unfit::Length);
+        }
+        texts().any(|text| std::str::from_utf8(text).is_err()).then_some(Unfit::Bytes)
+    }
+
+    /// Whether it can be taken apart.
+    pub fn is_searchable(&self) -> bool {
+        self.unfit_fields().is_none()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::columns::{self, Named};
 use super::format::Format;
 use super::json::{self, exception_of};
 use super::{Context, Field, Text, Value, level, scan, timestamp};
@@ -22,7 +23,8 @@ const LEVEL_SHORT: &[&str] = &["lvl"];
 /// A line that is pairs from end to end. Where it was not asked for (`sure`), it must have two of them or more, among
 /// them a level, a time or a message that is known as one.
 pub fn parse<'a>(line: &'a [u8], context: Context<'_>, sure: bool) -> Option<Text<'a>> {
-    let fields = all(line)?;
+    // A name that stands twice is seen later, when columns have what is theirs.
+    let fields = pairs(line)?;
     if !sure && fields.len() < 2 {
         return None;
     }
@@ -34,6 +36,8 @@ pub fn parse<'a>(line: &'a [u8], context: Context<'_>, sure: bool) -> Option<Tex
 
 /// Moves pairs whose name is a spelling of a column there, where the head of the line has not said it already.
 pub fn spelled<'a>(mut text: Text<'a>, context: Context<'_>) -> Text<'a> {
+    let nested = columns::nested_of_text(&text.fields);
+    columns::own_of_text(&mut text, context);
     let fields = &mut text.fields;
     let time = |value: &Value<'_>| timestamp::whole(bytes_of(value), context.zone);
     text.time = text.time.or_else(|| take(fields, &[json::TIME, TIME_SHORT], |value| time(&value).ok_or(value)));
@@ -58,20 +62,33 @@ pub fn spelled<'a>(mut text: Text<'a>, context: Context<'_>) -> Text<'a> {
         Value::Literal(literal) => parsed_number(literal).ok_or(value),
         Value::Text(_) => Err(value),
     };
-    text.duration_ms = take(fields, &[&["duration_ms"]], number)
-        .or_else(|| take(fields, &[&["duration_seconds"]], number).map(|seconds| seconds * 1000.0));
+    if text.duration_ms.is_none() {
+        text.duration_ms = take(fields, &[&["duration_ms"]], number)
+            .or_else(|| take(fields, &[&["duration_seconds"]], number).map(|seconds| seconds * 1000.0));
+    }
+    take_columns(&mut text, context);
+    columns::add_agent_of_text(&mut text, context);
+    columns::lift_of_text(&mut text.fields, &nested);
+    text
+}
+
+/// Takes the further text columns that neither the origin nor the user has given a value.
+fn take_columns(text: &mut Text<'_>, context: Context<'_>) {
     let owned = |value: Cow<'_, [u8]>| String::from_utf8_lossy(&value).into_owned();
-    for (column, spellings) in [("EventType", json::EVENT_TYPE), ("TraceID", json::TRACE_ID), ("SpanID", json::SPAN_ID)]
-    {
-        if let Some(value) = take(fields, &[spellings], filled) {
+    let is_open =
+        |column: &str, named: &[Named]| !columns::has(named, column) && context.constants.get(column).is_none();
+    for (column, spellings) in json::TEXT_COLUMNS {
+        if is_open(column, &text.named)
+            && let Some(value) = take(&mut text.fields, &[spellings], filled)
+        {
             text.columns.push((column, owned(value)));
         }
     }
-    for (column, spellings) in [("RunID", json::RUN_ID), ("TaskID", json::TASK_ID)] {
-        if context.constants.get(column).is_some() {
+    for (column, spellings) in json::ID_COLUMNS {
+        if !is_open(column, &text.named) {
             continue;
         }
-        let id = take(fields, &[spellings], |value| match value {
+        let id = take(&mut text.fields, &[spellings], |value| match value {
             Value::Literal(literal) => Ok(Cow::Borrowed(literal)),
             text => filled(text),
         });
@@ -79,7 +96,6 @@ pub fn spelled<'a>(mut text: Text<'a>, context: Context<'_>) -> Text<'a> {
             text.columns.push((column, owned(value)));
         }
     }
-    text
 }
 
 /// Takes the first field with one of the spellings whose value `read` accepts; it gives back one that it does not.
@@ -88,8 +104,7 @@ fn take<'a, T>(
     spellings: &[&[&str]],
     read: impl Fn(Value<'a>) -> Result<T, Value<'a>>,
 ) -> Option<T> {
-    for spelling in spellings.iter().copied().flatten() {
-        let Some(at) = fields.iter().position(|field| field.name == *spelling) else { continue };
+    for at in columns::places(fields, spellings.iter().copied().flatten().copied()) {
         let field = fields.remove(at);
         match read(field.value) {
             Ok(found) => return Some(found),
@@ -127,11 +142,18 @@ fn parsed_number(literal: &[u8]) -> Option<f64> {
 
 /// All pairs of a text that holds nothing else, each name once.
 pub fn all(text: &[u8]) -> Option<Vec<Field<'_>>> {
+    let fields = pairs(text)?;
+    let is_new = |(at, field): (usize, &Field<'_>)| fields.iter().take(at).all(|known| known.name != field.name);
+    fields.iter().enumerate().all(is_new).then_some(fields)
+}
+
+/// All pairs of a text that holds nothing else.
+fn pairs(text: &[u8]) -> Option<Vec<Field<'_>>> {
     let mut fields: Vec<Field<'_>> = Vec::new();
     let mut rest = scan::skip_blanks(text);
     while !rest.is_empty() {
         let (field, after) = pair(rest)?;
-        if fields.len() == PAIRS_MAX || fields.iter().any(|known| known.name == field.name) {
+        if fields.len() == PAIRS_MAX {
             return None;
         }
         fields.push(field);
@@ -270,6 +292,7 @@ fn is_number(text: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::ingest::options::Zone;
+    use crate::ingest::parse::columns::OwnColumns;
     use crate::record::Constants;
 
     fn shown(fields: Vec<Field<'_>>) -> String {
@@ -317,8 +340,12 @@ mod tests {
     fn spellings_become_columns() {
         let constants = Constants::new([("RunID".to_owned(), "outer".to_owned())]);
         let line = r#"ts=1700000000 lvl=warn logger=a msg="m n" trace_id=t event=e duration_seconds=1.5 run_id=r task_id=17 x=1"#;
-        let text =
-            parse(line.as_bytes(), Context { zone: &Zone::Utc, near: 0, constants: &constants }, false).expect("pairs");
+        let text = parse(
+            line.as_bytes(),
+            Context { zone: &Zone::Utc, near: 0, constants: &constants, own: &OwnColumns::default() },
+            false,
+        )
+        .expect("pairs");
         assert_eq!(text.time, Some(1_700_000_000_000_000_000));
         assert_eq!((text.level.as_deref(), text.logger.as_deref()), (Some(&b"WARNING"[..]), Some(&b"a"[..])));
         assert_eq!((&*text.message, text.duration_ms), (&b"m n"[..], Some(1500.0)));
@@ -330,7 +357,8 @@ mod tests {
     #[test]
     fn pairs_that_are_no_log_line_are_taken_only_where_they_are_asked_for() {
         let check = |line: &str, unasked: bool, asked: bool| {
-            let context = Context { zone: &Zone::Utc, near: 0, constants: &Constants::default() };
+            let context =
+                Context { zone: &Zone::Utc, near: 0, constants: &Constants::default(), own: &OwnColumns::default() };
             let is = |sure| parse(line.as_bytes(), context, sure).is_some();
             assert_eq!((is(false), is(true)), (unasked, asked), "{line}");
         };

@@ -144,6 +144,7 @@ impl fmt::Debug for Pattern {
 mod tests {
     use super::*;
     use crate::ingest::options::Zone;
+    use crate::ingest::parse::columns::OwnColumns;
     use crate::record::Constants;
 
     #[test]
@@ -153,7 +154,8 @@ mod tests {
         )
         .expect("a pattern");
         let constants = Constants::default();
-        let context = Context { zone: &Zone::Utc, near: 0, constants: &constants };
+        let own = OwnColumns::default();
+        let context = Context { zone: &Zone::Utc, near: 0, constants: &constants, own: &own };
         let text = pattern.parse("warn/db.pool took 15 ms for ann: größer".as_bytes(), &[], context).expect("it fits");
         assert_eq!((text.level.as_deref(), text.logger.as_deref()), (Some(&b"WARNING"[..]), Some(&b"db.pool"[..])));
         assert_eq!((&*text.message, text.duration_ms), ("größer".as_bytes(), Some(15.0)));
@@ -171,7 +173,8 @@ mod tests {
         let check = |pattern: &str, line: &str, message: &str, fields: &[(&str, &str)]| {
             let pattern = Pattern::new(pattern).expect("a pattern");
             let constants = Constants::default();
-            let context = Context { zone: &Zone::Utc, near: 0, constants: &constants };
+            let own = OwnColumns::default();
+            let context = Context { zone: &Zone::Utc, near: 0, constants: &constants, own: &own };
             let secrets = pattern.secrets(line.as_bytes(), &Redactor::default());
             let text = pattern.parse(line.as_bytes(), &secrets, context).expect("it fits");
             assert_eq!(String::from_utf8_lossy(&text.message), message, "{line}");

@@ -14,7 +14,7 @@ use crate::sink::SendOutcome;
 pub const PRIORITY_MIN: u64 = 200;
 
 /// Stands in the template's `_meta`, raised with each change of the mapping.
-pub const TEMPLATE_VERSION: u32 = 1;
+pub const TEMPLATE_VERSION: u32 = 2;
 
 /// Longest string that is indexed as a keyword, in characters; Lucene takes terms of 32,766 bytes.
 /// A longer one is stored and shown, but not found by its value.
@@ -25,6 +25,9 @@ const FIELDS_MAX_CHARS: u32 = 4_096;
 
 /// How deep `Fields` may nest before Elasticsearch refuses the record; its default is 20.
 const FIELDS_DEPTH_MAX: u32 = 100;
+
+/// Under which name a column of the user's own that holds numbers can be summed.
+const OWN_NUMBER: &str = "number";
 
 /// Names that Kibana's log views look for, and our columns behind them.
 const ALIASES: [(&str, &str); 4] =
@@ -260,8 +263,11 @@ fn mappings(fields: Value) -> Value {
         };
     }
     // A column of the user's own takes whatever comes first for its type; as keywords a number and a word never clash.
-    let kinds = ["string", "long", "double", "boolean"];
-    let dynamic = kinds.map(|kind| json!({kind: {"match_mapping_type": kind, "mapping": keyword}}));
+    // One that begins with a number can be summed as `NAME.number`, which passes over words.
+    let number = json!({"type": "double", "ignore_malformed": true});
+    let counted = json!({"type": "keyword", "ignore_above": KEYWORD_MAX_CHARS, "fields": {OWN_NUMBER: number}});
+    let kinds = [("string", &keyword), ("long", &counted), ("double", &counted), ("boolean", &keyword)];
+    let dynamic = kinds.map(|(kind, mapping)| json!({kind: {"match_mapping_type": kind, "mapping": mapping}}));
     json!({"date_detection": false, "dynamic_templates": dynamic, "properties": properties})
 }
 
@@ -314,6 +320,14 @@ mod tests {
         check("Seq", "long");
         check("Part", "integer");
         check("DurationMs", "double");
+        check("TotalTokens", "long");
+        check("ModelName", "keyword");
+        let dynamic = body["template"]["mappings"]["dynamic_templates"].as_array().expect("templates");
+        for (kind, has_number) in [("string", false), ("long", true), ("double", true), ("boolean", false)] {
+            let of_kind = dynamic.iter().find_map(|template| template.get(kind)).expect(kind);
+            assert_eq!(of_kind["mapping"]["type"], "keyword", "{kind}");
+            assert_eq!(of_kind["mapping"]["fields"][OWN_NUMBER]["type"] == "double", has_number, "{kind}");
+        }
         assert!(!properties.contains_key("TimeGenerated") && !properties.contains_key("EventTime"));
         assert_eq!(properties["log"]["properties"]["level"]["path"], "Level");
         for (_, path) in ALIASES {

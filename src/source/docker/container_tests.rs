@@ -21,6 +21,7 @@ fn options() -> Options {
             zone: ingest::Zone::Utc,
             max_line: 1024 * 1024,
             routes: Arc::new([None]),
+            columns: Arc::default(),
             redactor: Arc::default(),
             metrics: Arc::default(),
             filter: ingest::rules::Filter::default(),

@@ -24,6 +24,7 @@ fn track_with(position: Position, since: Option<Nanos>, max_line: usize, filter:
         zone: Zone::Utc,
         max_line,
         routes: Arc::new([None]),
+        columns: Arc::default(),
         redactor: Arc::default(),
         metrics: Arc::default(),
         filter,

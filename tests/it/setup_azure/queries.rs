@@ -51,6 +51,7 @@ const WORDS: &[&str] = &[
     "sort",
     "sum",
     "summarize",
+    "take",
     "take_any",
     "tobool",
     "tolong",
@@ -215,17 +216,22 @@ fn every_member_that_a_query_names_is_written() {
         "ValueError: bad",
     ];
     append(&ferry.path("app.log"), failure.map(str::to_owned));
+    // Of a run of agents; the run is the configuration's.
+    let agent = r#"{"msg":"m","model_name":"m-1","metadata":{"execution_id":"e-1","attempt":2}}"#;
+    append(&ferry.path("app.log"), [agent.to_owned()]);
     let shipped = ferry.call(&["ship"]);
     assert_eq!(shipped.code, Some(0), "{}", shipped.stderr);
     let records = ferry.all_records("out/r.ndjson");
     let of = |event: &str| records.iter().find(|record| record["EventType"] == event).expect("a manifest record");
     let (origin, summary) = (of("logferry.manifest.origin"), of("logferry.manifest"));
+    let agent = records.iter().find(|record| record["ModelName"] == "m-1").expect("a record");
     let failed = records.iter().find(|record| record["Level"] == "ERROR").expect("a record");
     for (name, text) in queries() {
         let manifest = if text.contains("\"logferry.manifest.origin\"") { origin } else { summary };
         for (of, member) in read(&text, "BenchmarkRuns_CL").members {
             let value = match of.as_str() {
-                "Fields" => &manifest["Fields"][&member],
+                "Fields" if text.contains("\"logferry.manifest") => &manifest["Fields"][&member],
+                "Fields" => &agent["Fields"][&member],
                 "Figures" => &manifest["Fields"]["sinks"]["azure_monitor"][&member],
                 "Exception" => &failed["Exception"][&member],
                 other => panic!("{name}: {other}.{member}"),

@@ -125,6 +125,7 @@ impl Engine {
                 zone: Zone::Utc,
                 max_line: 8 * 1024 * 1024,
                 routes: Arc::new([None]),
+                columns: Arc::default(),
                 redactor: Arc::default(),
                 metrics: Arc::default(),
                 filter: ingest::rules::Filter::default(),

@@ -61,6 +61,7 @@ fn options(name: &str, include: &[String]) -> Options {
             zone: Zone::Utc,
             max_line: 1024 * 1024,
             routes: Arc::from([None]),
+            columns: Arc::default(),
             redactor: Arc::default(),
             metrics: Arc::default(),
             filter: ingest::rules::Filter::default(),
