@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -18,6 +19,7 @@ use crate::lifecycle::identity::settle;
 use crate::lifecycle::report::EXIT_DELIVERED;
 use crate::lifecycle::{Signals, state_dir};
 use crate::pipeline;
+use crate::source::file::Pattern;
 use crate::source::{RunColumns, stdin};
 use crate::trial::expect::{self, Failure, Test};
 use crate::trial::pretty::{self, Style, kinds, left_out};
@@ -34,13 +36,14 @@ const OUTPUT_BYTES: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
 Nothing is sent or kept, no file of the configuration is read and nobody is asked: columns that Azure's metadata
-service, a path or a container would give are not there. Column Origin is all zeros, and the same lines give the same
+service or a container would give are not there, nor those of a path without --path. Column Origin is all zeros, and the same lines give the same
 EventIDs. A group of lines (a traceback) is shown when the next line comes, or after a second. Rules that drop and sample
 apply, rate limits do not.
 
 Examples:
   tail -n 20 app.log | logferry try                            with the defaults
   tail -f app.log | logferry try -c logferry.toml --source agent
+  logferry try -c logferry.toml --path /runs/42/7/app.log <app.log     with the columns that the path gives
   docker logs job 2>&1 | logferry try --format ndjson | jq .Level
 
 What a configuration should make of lines can be kept in it, as [[test]]: see logferry config example.";
@@ -56,6 +59,9 @@ pub(super) struct Arguments {
     /// The source whose lines these are [default: the first of the configuration]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+    /// The file that these lines would stand in, which need not be there: its path gives the columns that a source captures
+    #[arg(long, value_name = "PATH")]
+    path: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -64,9 +70,30 @@ enum Shown {
     Ndjson,
 }
 
+/// A source, as far as its lines depend on it.
+struct BenchSource {
+    name: Arc<str>,
+    ingest: ingest::Options,
+    /// Of a source of files.
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+}
+
+impl BenchSource {
+    fn of(name: Arc<str>, ingest: ingest::Options) -> Self {
+        BenchSource { name, ingest, include: Vec::new(), exclude: Vec::new() }
+    }
+
+    /// The columns that a path gives; `None`: it is no path of this source.
+    fn captures(&self, path: &Path) -> Option<Vec<(String, String)>> {
+        let captures = self.include.iter().find_map(|pattern| pattern.captures(path))?;
+        (!self.exclude.iter().any(|pattern| pattern.matches(path))).then_some(captures)
+    }
+}
+
 /// What lines are tried with: a source, and what is the same for all of them.
 pub(super) struct Bench {
-    sources: Vec<(Arc<str>, ingest::Options)>,
+    sources: Vec<BenchSource>,
     run: RunColumns,
     sinks: Vec<Arc<str>>,
     /// Columns that only a running logferry knows.
@@ -75,11 +102,16 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(config: &Config) -> Self {
-        let files = config.files.iter().map(|source| (Arc::clone(&source.name), source.ingest.clone()));
-        let docker = config.docker.iter().map(|source| (Arc::clone(&source.name), source.ingest.clone()));
+        let files = config.files.iter().map(|source| BenchSource {
+            include: source.include.clone(),
+            exclude: source.exclude.clone(),
+            ..BenchSource::of(Arc::clone(&source.name), source.ingest.clone())
+        });
+        let docker =
+            config.docker.iter().map(|source| BenchSource::of(Arc::clone(&source.name), source.ingest.clone()));
         let mut sources: Vec<_> = files.chain(docker).collect();
         if sources.is_empty() {
-            sources.push((STDIN.into(), named::ingest_options(config)));
+            sources.push(BenchSource::of(STDIN.into(), named::ingest_options(config)));
         }
         let wanted = identity(config);
         let unknown = wanted.from_imds().into_iter().map(str::to_owned).collect();
@@ -89,37 +121,61 @@ impl Bench {
         Bench { sources, run, sinks: config.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect(), unknown }
     }
 
-    /// The source of this name, or the first one.
-    fn source(&self, name: Option<&str>) -> Option<&(Arc<str>, ingest::Options)> {
-        self.sources.iter().find(|(known, _)| name.is_none_or(|name| **known == *name))
+    /// The source of this name; else the one that reads this path, or the first one.
+    fn source(&self, name: Option<&str>, path: Option<&Path>) -> Option<&BenchSource> {
+        let Some(name) = name else {
+            let reads = |path| self.sources.iter().find(|source| source.captures(path).is_some());
+            return path.and_then(reads).or(self.sources.first());
+        };
+        self.sources.iter().find(|source| *source.name == *name)
+    }
+
+    /// The columns that all records of a source have, with those of a path.
+    fn columns(&self, source: &BenchSource, path: Option<&Path>) -> RunColumns {
+        let Some(path) = path else { return self.run.clone() };
+        let captures = source.captures(path).unwrap_or_default();
+        let own = [("Source", source.name.to_string()), ("FilePath", path.to_string_lossy().into_owned())];
+        let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+        RunColumns(captures.into_iter().chain(self.run.0.iter().cloned()).chain(own).collect())
     }
 
     fn names(&self) -> String {
-        self.sources.iter().map(|(name, _)| &**name).collect::<Vec<_>>().join(", ")
+        self.sources.iter().map(|source| &*source.name).collect::<Vec<_>>().join(", ")
     }
 
     /// Runs a test of the configuration; says what is not as expected.
     pub(super) fn run(&self, test: &Test) -> Vec<Failure> {
         // That there is such a source was checked.
-        let Some((name, options)) = self.source(test.source.as_deref()) else { return Vec::new() };
-        expect::run(test, options, name, &self.run, &self.sinks)
+        let path = test.path.as_deref();
+        let Some(source) = self.source(test.source.as_deref(), path) else { return Vec::new() };
+        expect::run(test, &source.ingest, &source.name, &self.columns(source, path), &self.sinks)
     }
 }
 
 /// Shows what comes until the input ends, the reader goes, or a signal comes; then what it was in figures.
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let given = find_source(arguments.config.config);
-    let source = if ship::is_without_config(&given) { ship::embedded() } else { given };
-    let loaded = load(&source, Purpose::Records)?;
+    let configuration = if ship::is_without_config(&given) { ship::embedded() } else { given };
+    let loaded = load(&configuration, Purpose::Records)?;
     let bench = Bench::new(&loaded.config);
-    let Some((name, options)) = bench.source(arguments.source.as_deref()) else {
+    let path = arguments.path.as_ref().map(std::path::absolute).transpose()?;
+    let path = path.as_deref();
+    let Some(source) = bench.source(arguments.source.as_deref(), path) else {
         let asked = arguments.source.unwrap_or_default();
         return Err(Usage(format!("{} has no source {asked}; there is {}", loaded.file, bench.names())).into());
     };
     if bench.sources.len() > 1 && arguments.source.is_none() {
         eprintln!(
-            "logferry: lines are read as those of the source {name}; --source names another of {}",
+            "logferry: lines are read as those of the source {}; --source names another of {}",
+            source.name,
             bench.names()
+        );
+    }
+    if let Some(path) = path.filter(|path| source.captures(path).is_none()) {
+        eprintln!(
+            "logferry: the source {} does not read {}: no column comes of that path",
+            source.name,
+            path.display()
         );
     }
     if !bench.unknown.is_empty() {
@@ -128,7 +184,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     if io::stdin().is_terminal() {
         eprintln!("logferry: lines from this terminal; Ctrl-D ends them");
     }
-    let trial = Trial::new(options, name, &bench.run);
+    let trial = Trial::new(&source.ingest, &source.name, &bench.columns(source, path));
     let colour = io::stdout().is_terminal();
     let style = (arguments.format == Shown::Pretty).then(|| Style { sinks: bench.sinks.clone(), colour });
     let has_sinks = !bench.sinks.is_empty();

@@ -141,6 +141,7 @@ const SAMPLE: Group = &[&[
 const TEST: Group = &[&[
     bare("name", Kind::Plain, None),
     key("source", "\"\""),
+    key("path", "\"\""),
     bare("lines", Kind::List, None),
     bare("expect", Kind::List, None),
     bare("sinks", Kind::List, None),

@@ -1,5 +1,7 @@
 //! `[[test]]`: lines, and the records that they are to become.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value as Json};
 
 use super::column;
@@ -44,6 +46,7 @@ fn test(table: &Table<'_>, known: &Known<'_>) -> Test {
         name: name.map(|given| given.text).unwrap_or_default(),
         line: line_of(&table.own_origin()),
         source: source(table, known),
+        path: path(table),
         lines: lines(table),
         expect,
         sinks,
@@ -71,6 +74,15 @@ fn source(table: &Table<'_>, known: &Known<'_>) -> Option<String> {
         given.mistake("is no source", near, listed(&known.sources));
     }
     Some(given.text)
+}
+
+/// The file that the lines would stand in.
+fn path(table: &Table<'_>) -> Option<PathBuf> {
+    let given = table.filled("path")?;
+    if !given.text.starts_with('/') {
+        given.mistake("is not an absolute path", None, "the path of a file, such as \"/runs/42/7/app.log\"");
+    }
+    Some(PathBuf::from(given.text))
 }
 
 fn sinks(table: &Table<'_>, known: &Known<'_>) -> Option<Vec<String>> {

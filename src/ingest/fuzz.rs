@@ -67,6 +67,8 @@ pub fn lines(data: &[u8]) {
     let max_line = 64 + usize::from(head[1]) * 16;
     let chunk = 1 + usize::from(head[2]);
     let whole = read(ingest(parser.clone(), multiline.clone(), max_line), stream, stream.len().max(1));
+    let groups = read_groups(ingest(parser.clone(), multiline.clone(), max_line), stream);
+    assert_eq!(whole, groups, "records do not depend on how many groups are taken at a time");
     let pieces = read(ingest(parser, multiline, max_line), stream, chunk);
     assert_eq!(whole, pieces, "records do not depend on how the bytes arrive");
 }
@@ -99,6 +101,23 @@ fn read(mut ingest: Ingest, stream: &[u8], chunk: usize) -> Vec<Encoded> {
     assert_eq!(counters.bytes, stream.len() as u64);
     assert_eq!(counters.lines, counters.recorded_lines + counters.filtered_lines + counters.sampled_lines);
     assert_eq!(counters.records, records.len() as u64);
+    records
+}
+
+/// Reads a stream group by group.
+fn read_groups(mut ingest: Ingest, stream: &[u8]) -> Vec<Encoded> {
+    let (mut records, mut taken) = (Vec::new(), 0);
+    loop {
+        let lines = ingest.counters().lines;
+        let fed = ingest.feed_one(&stream[taken..], &READ_TIME, Flush::All);
+        taken += fed.consumed;
+        if fed.consumed == 0 {
+            break;
+        }
+        assert!(ingest.counters().lines > lines && !ingest.seen().formats().is_empty());
+        check_section(&ingest.section(Vec::new(), false).expect("a group"), &mut records);
+    }
+    assert_eq!(taken, stream.len(), "a flush takes everything");
     records
 }
 

@@ -1,6 +1,7 @@
 //! What a configuration expects of lines, `[[test]]`, and where the records that came are something else.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -25,8 +26,10 @@ pub struct Test {
     pub name: String,
     /// Line of the configuration; `None`: it stands in the environment.
     pub line: Option<usize>,
-    /// `None`: the first source.
+    /// `None`: the one that reads the path, or the first one.
     pub source: Option<String>,
+    /// The file that the lines would stand in, for the columns that it gives.
+    pub path: Option<PathBuf>,
     /// Each without its line end.
     pub lines: Vec<String>,
     /// One for each record; `None`: only the sinks are looked at.
@@ -295,6 +298,7 @@ mod tests {
             name: "t".to_owned(),
             line: Some(1),
             source: None,
+            path: None,
             lines: owned(lines),
             expect: expect.map(|records| records.iter().map(expected).collect()),
             sinks: sinks.map(owned),

@@ -43,6 +43,12 @@ lines  = ['{"msg":"a","latency":1.5,"o":{"deep":[1,true]}}', "", "b"]
 expect = [{ "Fields.latency" = 1.5, Fields.o.deep = [1, true] }, { Message = "" }, { Message = "b" }]
 
 [[test]]
+name   = "a path gives its columns and chooses the source"
+path   = "{dir}/42/app.log"
+lines  = ["x"]
+expect = [{ RunID = "42", Source = "agent", FilePath = "{dir}/42/app.log" }]
+
+[[test]]
 name   = "raw stays raw"
 source = "plain"
 lines  = ["2026-11-20 10:00:00,123 - app - WARNING - retry $${x} password=hunter2-xy"]
@@ -54,7 +60,7 @@ fn tests_that_pass_are_counted_and_run_and_ship_leave_them_alone() {
     let mut ferry = Ferry::new(&format!("{HEAD}{GOOD}"));
     let ended = ferry.call(&["check"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stdout.ends_with("2 sinks\n4 tests passed\n"), "{}", ended.stdout);
+    assert!(ended.stdout.ends_with("2 sinks\n5 tests passed\n"), "{}", ended.stdout);
     let shown = ferry.call(&["config", "show"]);
     assert!(
         shown.stdout.contains("[[test]]\n") && shown.stdout.contains("name = \"a retry is a warning\""),
@@ -135,6 +141,7 @@ fn mistakes_in_tests_are_mistakes_like_others() {
     check(&of("expect = \"x\""), &["test[0].expect: is text"]);
     check(&of("expect = [\"x\"]"), &["test[0].expect[0]: is text"]);
     check(&of("sinks = [\"fil\"]"), &["\"fil\" is no sink", "did you mean: \"file\""]);
+    check(&of("path = \"app.log\"\nexpect = []"), &["is not an absolute path"]);
     check(&of("source = \"agnt\"\nexpect = []"), &["\"agnt\" is no source", "did you mean: \"agent\""]);
     check("name = \"t\"\nlines = [1]\nexpect = []", &["test[0].lines: is a number"]);
 }

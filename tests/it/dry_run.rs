@@ -172,3 +172,39 @@ fn nothing_to_read_and_a_mistake_end_with_2() {
     ferry.configure("[buffer]\nmax_byte = 1\n");
     assert_eq!(ferry.call(&["ship", "--dry-run"]).code, Some(2));
 }
+
+/// Most memory that a dry run may take, in KiB: a fraction of what it reads here.
+const MEMORY_MAX_KIB: u64 = 100 * 1024;
+
+#[test]
+fn memory_does_not_grow_with_what_is_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = dir.path().join("a.log");
+    let line = format!("2026-11-20 23:00:33,123 - agent.core - INFO - {}\n", "x".repeat(150));
+    // 40 MB of lines, which are 90 MB of records.
+    std::fs::write(&log, line.repeat(200_000)).expect("written");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_logferry"))
+        .args(["ship", "--dry-run", "--json", log.to_str().expect("UTF-8")])
+        .env_remove("LOGFERRY_CONFIG")
+        .env("TMPDIR", dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("logferry starts");
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().expect("wait").is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let high = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak = peak.max(high.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().expect("it ends");
+    let counted: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), &counted["records"]), (Some(0), &200_000.into()));
+    assert!(counted["bytes"].as_u64().is_some_and(|bytes| bytes > 60_000_000), "{counted}");
+    assert!((1..MEMORY_MAX_KIB).contains(&peak), "{peak} KiB");
+    let left: Vec<_> = std::fs::read_dir(dir.path()).expect("a folder").collect();
+    assert_eq!(left.len(), 1, "its state is gone: {left:?}");
+}

@@ -148,6 +148,24 @@ fn the_source_decides_how_lines_are_read_and_the_rules_where_they_go() {
 }
 
 #[test]
+fn a_path_gives_its_columns_and_chooses_the_source() {
+    let ferry = Ferry::new(
+        "[[sources.file]]\nname = \"first\"\ninclude = [\"/1/*\"]\n[[sources.file]]\nname = \"runs\"\n\
+         include = [\"/runs/{RunID}/{TaskID}/*.log\"]\nexclude = [\"/runs/*/*/no.log\"]\n[sinks.console]\n",
+    );
+    let config = config(&ferry);
+    let (code, out, said) = try_text(&["-c", &config, "--path", "/runs/42/t7/a.log"], b"x\n");
+    assert_eq!(code, Some(0), "{said}");
+    for part in ["    RunID        42\n", "    TaskID       t7\n", "    Source       runs\n", "/runs/42/t7/a.log\n"] {
+        assert!(out.contains(part), "{part}\n--- in ---\n{out}");
+    }
+    let (code, out, said) = try_text(&["-c", &config, "--path", "/runs/42/t7/no.log"], b"x\n");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the source first does not read /runs/42/t7/no.log"), "{said}");
+    assert!(!out.contains("RunID"), "{out}");
+}
+
+#[test]
 fn no_secret_no_certificate_and_no_network_is_needed() {
     let ferry = Ferry::new(
         "[[sources.file]]\ninclude = [\"/nowhere/*.log\"]\n\

@@ -97,6 +97,30 @@ fn what_is_shown_reads_back_the_same() {
 }
 
 #[test]
+fn tests_are_shown_as_they_were_given() {
+    let tests = "[[test]]\nname = \"t\"\nsource = \"\"\npath = \"\"\nlines = [\"a $${b}\", \"\"]\n\
+                 expect = [{ Level = \"INFO\", \"Fields.n\" = 1.5, Fields = { o = [1, true] } }, {}]\nsinks = [\"console\"]\n";
+    let first = good(&format!("{MINIMAL}{tests}"), &[]);
+    let shown = show(&first);
+    let expected = "expect = [{ Level = \"INFO\", \"Fields.n\" = 1.5, Fields = { o = [1, true] } }, {}]";
+    assert!(shown.contains(expected), "{shown}");
+    let second = good(&shown, &[]);
+    let without_lines = |loaded: &Loaded| {
+        let mut tests = loaded.config.tests.clone();
+        for test in &mut tests {
+            test.line = None;
+            for expected in test.expect.iter_mut().flatten() {
+                expected.line = None;
+                expected.columns.iter_mut().for_each(|column| column.line = None);
+            }
+        }
+        tests
+    };
+    assert_eq!(without_lines(&first), without_lines(&second));
+    assert_eq!(first.config.tests[0].lines, ["a ${b}", ""]);
+}
+
+#[test]
 fn no_mistake_shows_a_secret() {
     let (_folder, text) = secrets_file();
     // Each line in turn becomes a mistake of another sort.
