@@ -3,9 +3,8 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
-
 use super::json::{Said, json_value, level_of};
+use super::object::{Json, Members};
 use super::{Context, Field, Text};
 use crate::record::column::COLUMNS;
 
@@ -113,13 +112,13 @@ fn takes(column: &str) -> Takes {
 }
 
 /// Takes what `record.columns` names out of an object; `said`: columns that are filled already.
-pub(super) fn take_own(object: &mut Map<String, Value>, said: Said, context: Context<'_>) -> Vec<Named> {
+pub(super) fn take_own(object: &mut Members<'_>, said: Said, context: Context<'_>) -> Vec<Named> {
     let wanted = context.own.open(context).filter(|(name, ..)| !said.says(name));
     wanted.filter_map(|(name, known, path)| take_path(object, path, |value| own_value(name, known, value))).collect()
 }
 
 /// The value as that of a column of `record.columns`; `known`: it is one of the contract.
-fn own_value(name: &str, known: Option<&'static str>, value: &Value) -> Option<Named> {
+fn own_value(name: &str, known: Option<&'static str>, value: &Json<'_>) -> Option<Named> {
     match known {
         None => read(Takes::Scalar, name.to_owned(), value),
         Some("Level") => level_of(value).map(|text| Named { name: "Level".into(), text, is_literal: false }),
@@ -144,11 +143,11 @@ pub(super) fn remove(named: &mut Vec<Named>, column: &str) -> Option<String> {
 
 /// Adds the columns of agent runs that are not among `named`. Their fields stay: rules and queries that name them in
 /// `Fields` hold, and search engines cannot sum what stands there.
-pub(super) fn add_agent(object: &Map<String, Value>, named: &mut Vec<Named>, context: Context<'_>) {
-    let within = WITHIN.map(|within| object.get(within).and_then(Value::as_object));
+pub(super) fn add_agent(object: &Members<'_>, named: &mut Vec<Named>, context: Context<'_>) {
+    let within = WITHIN.map(|within| object.get(within).and_then(Json::as_object));
     for (column, spelling, takes) in AGENT {
         let values =
-            std::iter::once(object).chain(within.into_iter().flatten()).filter_map(|place| place.get(*spelling));
+            std::iter::once(object).chain(within.into_iter().flatten()).filter_map(|place| place.get(spelling));
         if let Some(value) = values.filter_map(|value| read(*takes, *column, value)).next()
             && !has(named, column)
             && context.constants.get(column).is_none()
@@ -159,45 +158,45 @@ pub(super) fn add_agent(object: &Map<String, Value>, named: &mut Vec<Named>, con
 }
 
 /// Whether there is an object of [`WITHIN`].
-pub(super) fn is_nested(object: &Map<String, Value>) -> bool {
-    WITHIN.iter().any(|within| object.get(*within).is_some_and(Value::is_object))
+pub(super) fn is_nested(object: &Members<'_>) -> bool {
+    WITHIN.iter().any(|within| object.get(within).is_some_and(|value| value.as_object().is_some()))
 }
 
 /// Where the names of agent runs stand that stand first in an object of [`WITHIN`].
-pub(super) fn nested(object: &Map<String, Value>) -> Vec<(&'static str, &'static str)> {
-    let within = WITHIN.map(|within| (within, object.get(within).and_then(Value::as_object)));
+pub(super) fn nested(object: &Members<'_>) -> Vec<(&'static str, &'static str)> {
+    let within = WITHIN.map(|within| (within, object.get(within).and_then(Json::as_object)));
     let place = |name: &'static str| {
-        if object.contains_key(name) {
+        if object.contains(name) {
             return None;
         }
-        let (within, _) = within.iter().find(|(_, inner)| inner.is_some_and(|inner| inner.contains_key(name)))?;
+        let (within, _) = within.iter().find(|(_, inner)| inner.is_some_and(|inner| inner.contains(name)))?;
         Some((name, *within))
     };
     ONE_PLACE.iter().filter_map(|name| place(name)).collect()
 }
 
 /// Moves what is left of them to the top level.
-pub(super) fn lift(object: &mut Map<String, Value>, nested: &[(&'static str, &'static str)]) {
+pub(super) fn lift(object: &mut Members<'_>, nested: &[(&'static str, &'static str)]) {
     for (name, within) in nested {
-        let Some(Value::Object(inner)) = object.get_mut(*within) else { continue };
-        let Some(value) = inner.shift_remove(*name) else { continue };
+        let Some(inner) = object.object_mut(within) else { continue };
+        let Some(value) = inner.remove(name) else { continue };
         if inner.is_empty() {
-            object.shift_remove(*within);
+            object.remove(within);
         }
-        object.insert((*name).to_owned(), value);
+        object.add(Cow::Borrowed(name), value);
     }
 }
 
 /// The value as that of a column, where the column takes it.
-fn read(takes: Takes, name: impl Into<Cow<'static, str>>, value: &Value) -> Option<Named> {
+fn read(takes: Takes, name: impl Into<Cow<'static, str>>, value: &Json<'_>) -> Option<Named> {
     let (text, is_literal) = match (takes, value) {
-        (Takes::Scalar | Takes::Text, Value::String(text)) if !text.is_empty() => (text.clone(), false),
-        (Takes::Word, Value::String(text)) if text.starts_with(|first: char| first.is_alphabetic()) => {
-            (text.clone(), false)
+        (Takes::Scalar | Takes::Text, Json::Text(text)) if !text.is_empty() => (text.clone().into_owned(), false),
+        (Takes::Word, Json::Text(text)) if text.starts_with(|first: char| first.is_alphabetic()) => {
+            (text.clone().into_owned(), false)
         }
-        (Takes::Scalar, Value::Bool(value)) => (value.to_string(), true),
-        (Takes::Scalar | Takes::Number, Value::Number(number)) => (number.to_string(), true),
-        (Takes::Whole, Value::Number(number)) => {
+        (Takes::Scalar, Json::Bool(value)) => (value.to_string(), true),
+        (Takes::Scalar | Takes::Number, Json::Number(number)) => (number.to_string(), true),
+        (Takes::Whole, Json::Number(number)) => {
             let whole = || number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < WHOLE_LIMIT);
             (number.as_i64().or_else(|| whole().map(|number| number as i64))?.to_string(), true)
         }
@@ -208,30 +207,30 @@ fn read(takes: Takes, name: impl Into<Cow<'static, str>>, value: &Value) -> Opti
 
 /// Takes what stands at a path whose value `read` accepts: at the top level, then in the objects of [`WITHIN`]. A dot may
 /// also be part of a name.
-fn take_path<T>(object: &mut Map<String, Value>, path: &str, read: impl Fn(&Value) -> Option<T>) -> Option<T> {
+fn take_path<T>(object: &mut Members<'_>, path: &str, read: impl Fn(&Json<'_>) -> Option<T>) -> Option<T> {
     take_below(object, path, &read).or_else(|| {
         WITHIN.iter().find_map(|within| {
-            let Some(Value::Object(inner)) = object.get_mut(*within) else { return None };
+            let inner = object.object_mut(within)?;
             let found = take_below(inner, path, &read)?;
             if inner.is_empty() {
-                object.shift_remove(*within);
+                object.remove(within);
             }
             Some(found)
         })
     })
 }
 
-fn take_below<T>(object: &mut Map<String, Value>, path: &str, read: &impl Fn(&Value) -> Option<T>) -> Option<T> {
+fn take_below<T>(object: &mut Members<'_>, path: &str, read: &impl Fn(&Json<'_>) -> Option<T>) -> Option<T> {
     if let Some(found) = object.get(path).and_then(read) {
-        object.shift_remove(path);
+        object.remove(path);
         return Some(found);
     }
     path.match_indices('.').find_map(|(dot, _)| {
         let (name, below) = (path.get(..dot)?, path.get(dot + 1..)?);
-        let Some(Value::Object(inner)) = object.get_mut(name) else { return None };
+        let inner = object.object_mut(name)?;
         let found = take_below(inner, below, read)?;
         if inner.is_empty() {
-            object.shift_remove(name);
+            object.remove(name);
         }
         Some(found)
     })
@@ -260,7 +259,7 @@ pub(super) fn places<'n>(fields: &[Field<'_>], names: impl Iterator<Item = &'n s
 }
 
 /// Takes a field of this name whose value the column takes.
-fn take_field(fields: &mut Vec<Field<'_>>, name: &str, read: impl Fn(&Value) -> Option<Named>) -> Option<Named> {
+fn take_field(fields: &mut Vec<Field<'_>>, name: &str, read: impl Fn(&Json<'_>) -> Option<Named>) -> Option<Named> {
     let value = |at: usize| read(&json_value(&fields.get(at)?.value)?);
     let (at, named) = places(fields, std::iter::once(name)).into_iter().find_map(|at| Some((at, value(at)?)))?;
     fields.remove(at);

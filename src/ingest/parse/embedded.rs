@@ -3,8 +3,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
-
+use super::object::{Json, Members};
 use super::{Context, Field, Text, json, object, timestamp};
 use crate::ingest::options::Zone;
 use crate::record::Nanos;
@@ -44,7 +43,7 @@ pub fn behind(head: &Text<'_>, context: Context<'_>, sure: bool) -> Option<json:
         message: head.level.is_some() && !words.is_empty(),
     };
     let has_time =
-        json::TIME.iter().any(|name| object.get(*name).is_some_and(|value| json::time_of(value, zone).is_some()));
+        json::TIME.iter().any(|name| object.get(name).is_some_and(|value| json::time_of(value, zone).is_some()));
     let is_prefix = !words.is_empty() && !said.message && (stamp.is_none() || has_time);
     let prefix =
         is_prefix.then_some(Field { name: Cow::Borrowed("prefix"), value: super::Value::Text(Cow::Borrowed(words)) });
@@ -61,11 +60,11 @@ pub fn behind(head: &Text<'_>, context: Context<'_>, sure: bool) -> Option<json:
 }
 
 /// Whether an object surely is a log record: it has a message, and a level or a time.
-fn is_record(object: &Map<String, Value>, zone: &Zone) -> bool {
-    let has = |spellings: &[&str], fits: &dyn Fn(&Value) -> bool| {
-        spellings.iter().any(|spelling| object.get(*spelling).is_some_and(fits))
+fn is_record(object: &Members<'_>, zone: &Zone) -> bool {
+    let has = |spellings: &[&str], fits: &dyn Fn(&Json<'_>) -> bool| {
+        spellings.iter().any(|spelling| object.get(spelling).is_some_and(fits))
     };
-    let message = has(json::MESSAGE, &Value::is_string) || has(&["event"], &Value::is_string);
+    let message = has(json::MESSAGE, &|value| value.is_text()) || has(&["event"], &|value| value.is_text());
     message
         && (has(json::LEVEL, &|value| json::level_of(value).is_some())
             || has(json::TIME, &|value| json::time_of(value, zone).is_some()))
@@ -89,19 +88,15 @@ pub fn docker_line(line: &[u8]) -> Option<DockerLine> {
         return None;
     }
     let (mut object, altered) = object::read(line)?;
-    let mut text = |name: &str| match object.get(name) {
-        Some(Value::String(text)) => {
-            let text = text.clone();
-            object.shift_remove(name);
-            Some(text)
-        }
+    let mut text = |name: &str| match object.remove(name)? {
+        Json::Text(text) => Some(text.into_owned()),
         _ => None,
     };
     let (mut log, stream, time) = (text("log")?, text("stream")?, text("time")?);
     let time = timestamp::whole(time.as_bytes(), &Zone::Utc)?;
     if altered.is_some()
         || !matches!(stream.as_str(), "stdout" | "stderr")
-        || !object.keys().all(|name| name == "attrs")
+        || !object.iter().all(|(name, _)| name == "attrs")
     {
         return None;
     }

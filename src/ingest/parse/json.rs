@@ -1,9 +1,9 @@
 //! Lines that are a JSON object: which of its members are columns, and what is left for `Fields`.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 use super::columns::{self, Named, WITHIN};
-use super::object::{Unfit, read};
+use super::object::{Json, Members, Unfit, read};
 use super::{Context, Field, level, timestamp, traceback};
 use crate::ingest::options::Zone;
 use crate::record::Nanos;
@@ -89,30 +89,25 @@ impl Said {
 }
 
 /// Adds fields to an object. A name that then stood twice would be one member too many: such a line is kept as it is.
-pub(super) fn add<'f>(object: &mut Map<String, Value>, fields: impl Iterator<Item = &'f Field<'f>>) -> Option<()> {
+pub(super) fn add<'f>(object: &mut Members<'f>, fields: impl Iterator<Item = &'f Field<'f>>) -> Option<()> {
     for field in fields {
-        if object.insert(field.name.clone().into_owned(), json_value(&field.value)?).is_some() {
+        if !object.add(Cow::Borrowed(&*field.name), json_value(&field.value)?) {
             return None;
         }
     }
     Some(())
 }
 
-pub(super) fn json_value(value: &super::Value<'_>) -> Option<Value> {
+pub(super) fn json_value<'v>(value: &'v super::Value<'_>) -> Option<Json<'v>> {
     match value {
-        super::Value::Text(text) => Some(Value::String(std::str::from_utf8(text).ok()?.to_owned())),
-        super::Value::Literal(literal) => serde_json::from_slice(literal).ok(),
+        super::Value::Text(text) => Some(Json::Text(Cow::Borrowed(std::str::from_utf8(text).ok()?))),
+        super::Value::Literal(literal) => Json::read(literal),
     }
 }
 
 /// Sorts the members of an object into columns and `Fields`; `altered`: it cannot give back its text.
-pub(super) fn columns(
-    mut object: Map<String, Value>,
-    altered: Option<Unfit>,
-    said: Said,
-    context: Context<'_>,
-) -> Parsed {
-    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+pub(super) fn columns(mut object: Members<'_>, altered: Option<Unfit>, said: Said, context: Context<'_>) -> Parsed {
+    let text = |value: &Json<'_>| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let is_nested = columns::is_nested(&object);
     let nested = if is_nested { columns::nested(&object) } else { Vec::new() };
     let mut named = columns::take_own(&mut object, said, context);
@@ -133,7 +128,7 @@ pub(super) fn columns(
         exception: take(&mut object, is_nested, EXCEPTION, |value| text(value).map(|stack| exception_of(&stack))),
         duration_ms: own("DurationMs")
             .and_then(|number| number.parse().ok())
-            .or_else(|| take(&mut object, is_nested, &["duration_ms"], Value::as_f64))
+            .or_else(|| take(&mut object, is_nested, &["duration_ms"], |value| value.as_f64()))
             .or_else(|| take(&mut object, is_nested, &["duration_seconds"], milliseconds)),
         ..Parsed::default()
     };
@@ -171,21 +166,21 @@ pub(super) fn columns(
     parsed
 }
 
-fn milliseconds(seconds: &Value) -> Option<f64> {
+fn milliseconds(seconds: &Json<'_>) -> Option<f64> {
     seconds.as_f64().map(|seconds| seconds * 1000.0).filter(|milliseconds| milliseconds.is_finite())
 }
 
 /// Takes the first member with one of the spellings whose value `read` accepts, at the top level or, where it `is_nested`,
 /// in an object of [`WITHIN`].
 fn take<T>(
-    object: &mut Map<String, Value>,
+    object: &mut Members<'_>,
     is_nested: bool,
     spellings: &[&str],
-    read: impl Fn(&Value) -> Option<T>,
+    read: impl Fn(&Json<'_>) -> Option<T>,
 ) -> Option<T> {
     for spelling in spellings {
-        if let Some(found) = object.get(*spelling).and_then(&read) {
-            object.shift_remove(*spelling);
+        if let Some(found) = object.get(spelling).and_then(&read) {
+            object.remove(spelling);
             return Some(found);
         }
     }
@@ -193,12 +188,12 @@ fn take<T>(
         return None;
     }
     for within in WITHIN {
-        let Some(Value::Object(inner)) = object.get_mut(within) else { continue };
+        let Some(inner) = object.object_mut(within) else { continue };
         for spelling in spellings {
-            if let Some(found) = inner.get(*spelling).and_then(&read) {
-                inner.shift_remove(*spelling);
+            if let Some(found) = inner.get(spelling).and_then(&read) {
+                inner.remove(spelling);
                 if inner.is_empty() {
-                    object.shift_remove(within);
+                    object.remove(within);
                 }
                 return Some(found);
             }
@@ -207,10 +202,10 @@ fn take<T>(
     None
 }
 
-pub(super) fn time_of(value: &Value, zone: &Zone) -> Option<Nanos> {
+pub(super) fn time_of(value: &Json<'_>, zone: &Zone) -> Option<Nanos> {
     match value {
-        Value::String(text) => timestamp::whole(text.as_bytes(), zone),
-        Value::Number(number) => match number.as_i64() {
+        Json::Text(text) => timestamp::whole(text.as_bytes(), zone),
+        Json::Number(number) => match number.as_i64() {
             // Nanoseconds have more digits than a double holds.
             Some(nanos) if (100_000_000_000_000_000..i64::MAX).contains(&nanos) => Some(nanos),
             _ => timestamp::epoch(number.as_f64()?),
@@ -219,9 +214,9 @@ pub(super) fn time_of(value: &Value, zone: &Zone) -> Option<Nanos> {
     }
 }
 
-pub(super) fn level_of(value: &Value) -> Option<String> {
+pub(super) fn level_of(value: &Json<'_>) -> Option<String> {
     let word = match value {
-        Value::String(text) => {
+        Json::Text(text) => {
             let word = text.trim();
             return Some(match level::known(word.as_bytes()) {
                 Some(level) => level.to_owned(),
@@ -230,7 +225,7 @@ pub(super) fn level_of(value: &Value) -> Option<String> {
             .filter(|level| !level.is_empty());
         }
         // The numbers of bunyan and pino.
-        Value::Number(number) => match number.as_u64()? {
+        Json::Number(number) => match number.as_u64()? {
             10 => "TRACE",
             20 => "DEBUG",
             30 => "INFO",
@@ -244,10 +239,10 @@ pub(super) fn level_of(value: &Value) -> Option<String> {
     Some(word.to_owned())
 }
 
-fn id_of(value: &Value) -> Option<String> {
+fn id_of(value: &Json<'_>) -> Option<String> {
     match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Json::Text(text) if !text.is_empty() => Some(text.clone().into_owned()),
+        Json::Number(number) => Some(number.to_string()),
         _ => None,
     }
 }
@@ -262,7 +257,7 @@ pub(super) fn exception_of(stack: &str) -> Exception {
 }
 
 /// Why a member of `Fields` could not be searched, if it could not.
-fn unfit(key: &str, value: &Value, depth: usize) -> Option<Unfit> {
+fn unfit(key: &str, value: &Json<'_>, depth: usize) -> Option<Unfit> {
     if key.len() > FIELD_KEY_MAX_BYTES {
         return Some(Unfit::Length);
     }
@@ -273,10 +268,10 @@ fn unfit(key: &str, value: &Value, depth: usize) -> Option<Unfit> {
         return Some(Unfit::Depth);
     }
     match value {
-        Value::String(text) => (text.len() > FIELD_STRING_MAX_BYTES).then_some(Unfit::Length),
-        Value::Array(values) => values.iter().find_map(|value| unfit("", value, depth + 1)),
-        Value::Object(object) => object.iter().find_map(|(key, value)| unfit(key, value, depth + 1)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+        Json::Text(text) => (text.len() > FIELD_STRING_MAX_BYTES).then_some(Unfit::Length),
+        Json::List(values) => values.iter().find_map(|value| unfit("", value, depth + 1)),
+        Json::Object(object) => object.iter().find_map(|(key, value)| unfit(key, value, depth + 1)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => None,
     }
 }
 
