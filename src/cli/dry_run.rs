@@ -183,7 +183,10 @@ impl Figures {
         drop(everything);
         Figures {
             lines: report.sources.values().map(|sum| sum.lines).sum(),
-            whole: report.left_bytes == 0 && !report.source_unfinished,
+            whole: report.left_bytes == 0
+                && !report.source_unfinished
+                && report.unreadable.is_empty()
+                && report.sinks.iter().all(|sink| !sink.unfinished),
             all,
             groups,
             other,
@@ -219,7 +222,10 @@ impl Figures {
             let _ = writeln!(out, "left out by {rule}: {lines} lines");
         }
         if !self.whole {
-            let _ = writeln!(out, "NOT ALL WAS READ: a signal came before the end.");
+            let _ = writeln!(
+                out,
+                "NOT ALL WAS READ AND COUNTED: a signal came before the end, or a file could not be read."
+            );
         }
         out
     }

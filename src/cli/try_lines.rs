@@ -148,6 +148,9 @@ impl Bench {
         // That there is such a source was checked.
         let path = test.path.as_deref();
         let Some(source) = self.source(test.source.as_deref(), path) else { return Vec::new() };
+        if path.is_some_and(|path| source.captures(path).is_none()) {
+            return vec![Failure::of_path(test, &source.name)];
+        }
         expect::run(test, &source.ingest, &source.name, &self.columns(source, path), &self.sinks)
     }
 }

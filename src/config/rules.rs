@@ -31,6 +31,8 @@ impl Names {
             Some(given) => {
                 if !well_formed_name(&given.text) {
                     given.mistake("is no name", None, NAME_RULE);
+                } else if given.text.bytes().all(|byte| byte.is_ascii_digit()) {
+                    given.mistake("is what a rule without a name is called", None, "a name with a letter in it");
                 } else if self.0.contains(&given.text) {
                     given.mistake("is the name of another rule too", None, "a name of its own");
                 }
@@ -112,6 +114,13 @@ pub fn filter(table: &Table<'_>, source: &str, rules: &Arc<Rules>) -> Filter {
         let burst = limit.whole("burst", 1..=LIMIT_MAX);
         let then_keep_one_in = limit.whole("then_keep_one_in", 0..=LIMIT_MAX);
         let count = Count::new(Kind::RateLimit, source);
+        if !limit.is_given("per_second") && (limit.is_given("burst") || limit.is_given("then_keep_one_in")) {
+            limit.mistake(
+                "per_second",
+                "is missing, so nothing would be limited",
+                "records a second; 0 limits nothing",
+            );
+        }
         (per_second > 0).then(|| Arc::new(Limit { burst, per_second, then_keep_one_in, count }))
     });
     Filter::new(rules, limit)

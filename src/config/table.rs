@@ -104,6 +104,11 @@ impl<'a> Table<'a> {
         (!nothing).then(|| node.origin.clone())
     }
 
+    /// Whether a key was given: its value is no default.
+    pub fn is_given(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|node| node.origin != Origin::Default)
+    }
+
     pub fn is_empty_list(&self, key: &str) -> bool {
         self.get(key).is_some_and(|node| match &node.value {
             Value::List(list) => list.is_empty(),

@@ -67,6 +67,11 @@ impl Stats {
         counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 
+    /// Whether no answer may yet come for records that were dropped.
+    pub fn has_none_late(&self) -> bool {
+        self.evicted.load(Ordering::Relaxed) == self.evicted_for_good.load(Ordering::Relaxed)
+    }
+
     /// Why the sink does not accept at the moment, in one line.
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()

@@ -59,14 +59,18 @@ impl Lag {
         let before = self.open();
         let target = self.usage.appended();
         if *self.sink.progress.borrow() >= target {
-            // Where nothing has moved meanwhile: what was lost to damage, or delivered twice, is out of the figure again.
-            if self.open() == before && self.usage.appended() == target {
+            // Where nothing has moved meanwhile, and no answer may yet come for what was evicted: what was lost to damage, or
+            // delivered twice, is out of the figure again.
+            if self.open() == before && self.usage.appended() == target && self.sink.stats.has_none_late() {
                 *self.base() = Base::Known(before);
             }
             return Some(0);
         }
         if let Base::Known(base) = *self.base() {
             return Some(u64::try_from(before - base).unwrap_or(0));
+        }
+        if self.counting.try_lock().is_err() {
+            return None;
         }
         // It goes on, and is not begun anew, where that takes longer.
         let this = Arc::clone(self);

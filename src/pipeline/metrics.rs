@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::ages::Age;
 use super::drain::Drainer;
-use super::lag::routed;
+use super::lag::{Lag, routed};
 use super::report::format_figures;
 use crate::buffer::Sums;
 use crate::delivery::Handle;
@@ -21,6 +23,9 @@ use crate::manifest;
 use crate::record::histogram::SECONDS;
 use crate::record::{Counters, time};
 use crate::telemetry::exposition::{Exposition, Kind, Labels};
+
+/// Longest that a look at the disk for the age of a record may take.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Help of a metric of the user's that has none.
 const OWN_HELP: &str = "Counted out of records by [[record.metric]].";
@@ -33,10 +38,7 @@ impl Drainer {
         let sums = self.sums.get();
         read(page, &sums);
         self.records(page, &sums);
-        let mut ages = Vec::new();
-        for sink in &self.sinks {
-            ages.push(self.lag_time(sink).await);
-        }
+        let ages = join_all(self.sinks.iter().map(|sink| self.lag_time(sink))).await;
         self.buffer(page, &ages);
         self.sinks(page, &sums, &ages).await;
         self.others(page);
@@ -72,33 +74,37 @@ impl Drainer {
     }
 
     /// `ages`: for how long the buffer has held what each sink lacks.
-    fn buffer(&self, page: &mut Exposition, ages: &[Duration]) {
+    fn buffer(&self, page: &mut Exposition, ages: &[Option<Duration>]) {
         let mut gauge = |name: &str, help: &str, value: u64| page.family(name, Kind::Gauge, help).sample(&[], value);
         gauge("logferry_buffer_bytes", "Bytes of the buffer on disk.", self.usage.used_bytes());
         gauge("logferry_buffer_max_bytes", "Most bytes that the buffer may take.", self.usage.max_bytes());
         let full = u64::from(self.usage.disk_full());
         gauge("logferry_buffer_disk_full", "1 where the disk has no room for the buffer: reading waits.", full);
-        let oldest = ages.iter().max().copied().unwrap_or_default();
         let help = "For how long the buffer has held the oldest record that a sink lacks.";
-        page.family("logferry_buffer_oldest_seconds", Kind::Gauge, help).sample(&[], oldest.as_secs_f64());
+        let mut family = page.family("logferry_buffer_oldest_seconds", Kind::Gauge, help);
+        let oldest = ages.iter().try_fold(Duration::ZERO, |oldest, age| Some(oldest.max((*age)?)));
+        if let Some(oldest) = oldest {
+            family.sample(&[], oldest.as_secs_f64());
+        }
     }
 
     /// For how long the buffer has held the first record that a sink lacks.
-    async fn lag_time(&self, sink: &Handle) -> Duration {
+    async fn lag_time(&self, sink: &Handle) -> Option<Duration> {
         let (from, end) = (*sink.progress.borrow(), self.usage.appended());
         if from >= end {
-            return Duration::ZERO;
+            return Some(Duration::ZERO);
         }
         match self.rates.age(from) {
-            Age::Known(age) => age,
+            Age::Known(age) => Some(age),
             Age::Older => {
-                let since = sink.oldest(end).await.map(|written| time::now().saturating_sub(written));
-                Duration::from_nanos(since.and_then(|since| u64::try_from(since).ok()).unwrap_or(0))
+                let written = tokio::time::timeout(LOOK_MAX, sink.oldest(end)).await.ok()?;
+                let since = written.map(|written| time::now().saturating_sub(written));
+                Some(Duration::from_nanos(since.and_then(|since| u64::try_from(since).ok()).unwrap_or(0)))
             }
         }
     }
 
-    async fn sinks(&self, page: &mut Exposition, sums: &Sums, ages: &[Duration]) {
+    async fn sinks(&self, page: &mut Exposition, sums: &Sums, ages: &[Option<Duration>]) {
         let help = "Records that a sink is done with, by what became of them.";
         let mut family = page.family("logferry_sink_records_total", Kind::Counter, help);
         for sink in &self.sinks {
@@ -117,10 +123,7 @@ impl Drainer {
         for (bit, sink) in self.sinks.iter().enumerate() {
             family.sample(&[("sink", &sink.name)], routed(sums, bit));
         }
-        let mut lags = Vec::new();
-        for lag in &self.lags {
-            lags.push(lag.records().await);
-        }
+        let lags = join_all(self.lags.iter().map(Lag::records)).await;
         let help = "Records in the buffer that a sink lacks; not there while they are being counted after a start.";
         let mut family = page.family("logferry_sink_lag_records", Kind::Gauge, help);
         for (sink, lag) in self.sinks.iter().zip(lags) {
@@ -131,7 +134,9 @@ impl Drainer {
         let help = "For how long the buffer has held the first record that a sink lacks.";
         let mut family = page.family("logferry_sink_lag_seconds", Kind::Gauge, help);
         for (sink, age) in self.sinks.iter().zip(ages) {
-            family.sample(&[("sink", &sink.name)], age.as_secs_f64());
+            if let Some(age) = age {
+                family.sample(&[("sink", &sink.name)], age.as_secs_f64());
+            }
         }
         self.requests(page);
     }

@@ -12,14 +12,20 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts a finite value. `bounds` ascend and are the same for all observations.
-    pub fn observe(&mut self, bounds: &[f64], value: f64) {
+    /// Counts a finite value; false where the sum would be none any more. `bounds` ascend and are the same for all
+    /// observations.
+    pub fn observe(&mut self, bounds: &[f64], value: f64) -> bool {
+        let sum = self.sum + value;
+        if !sum.is_finite() {
+            return false;
+        }
         self.counts.resize(bounds.len() + 1, 0);
         let at = bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get_mut(at) {
             *count += 1;
         }
-        self.sum += value;
+        self.sum = sum;
+        true
     }
 
     /// Each bound with the number of observations that are not above it, and that of all at the end, under infinity.
@@ -57,9 +63,11 @@ mod tests {
         };
         check(&histogram, [0, 0, 0], 0.0);
         for value in [-1.0, 1.0, 1.5, 2.5, 100.0] {
-            histogram.observe(&bounds, value);
+            assert!(histogram.observe(&bounds, value));
         }
         check(&histogram, [2, 4, 5], 104.0);
+        assert!(histogram.observe(&bounds, f64::MAX) && !histogram.observe(&bounds, f64::MAX));
+        assert_eq!((histogram.count(), histogram.sum()), (6, f64::MAX));
     }
 
     #[test]

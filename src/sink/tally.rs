@@ -71,6 +71,9 @@ pub struct Tally {
     key: Vec<u8>,
 }
 
+/// Longest name in a key, in bytes: names that begin with the same count together.
+const NAME_MAX_BYTES: usize = 256;
+
 /// Parts the names in a key: it stands in no name, as JSON escapes it.
 const PART: u8 = 0;
 
@@ -103,7 +106,8 @@ impl Tally {
         self.key.extend_from_slice(self.source.as_bytes());
         for name in [&names.logger, &names.level] {
             self.key.push(PART);
-            self.key.extend(name.iter().flat_map(|name| name.bytes()).filter(|byte| *byte != PART));
+            let shown = name.as_deref().map(shortened).unwrap_or_default();
+            self.key.extend(shown.bytes().filter(|byte| *byte != PART));
         }
         let has_room = self.groups.len() < GROUPS_MAX;
         match self.groups.get_mut(&self.key) {
@@ -112,6 +116,11 @@ impl Tally {
             None => self.other.add(count),
         }
     }
+}
+
+fn shortened(name: &str) -> &str {
+    let end = (0..=NAME_MAX_BYTES.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
+    name.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 /// The columns that tell groups apart.

@@ -90,6 +90,15 @@ pub fn run(test: &Test, options: &ingest::Options, name: &str, run: &RunColumns,
     failures
 }
 
+impl Failure {
+    /// The path of a test is none of its source.
+    pub fn of_path(test: &Test, source: &str) -> Self {
+        let path = test.path.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+        let expected = format!("a path that the source {source} includes");
+        failure(test.line, "its source does not read this path".to_owned(), expected, path)
+    }
+}
+
 fn failure(line: Option<usize>, what: String, expected: impl Into<String>, found: impl Into<String>) -> Failure {
     Failure { line, what, nearest: None, expected: expected.into(), found: found.into() }
 }

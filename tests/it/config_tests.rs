@@ -113,6 +113,19 @@ sinks  = [\"errors\"]
 }
 
 #[test]
+fn a_path_that_no_source_reads_is_said() {
+    let path = "path = \"/rnus/42/app.log\"\nlines = [\"x\"]\nexpect = [{ Message = \"x\" }]";
+    let mut ferry = Ferry::new(&format!("{HEAD}[[test]]\nname = \"t\"\nsource = \"agent\"\n{path}\n"));
+    let ended = ferry.call(&["check"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    assert!(
+        ended.stderr.contains("test \"t\": its source does not read this path\n    expected: a path that the source agent includes\n    found: /rnus/42/app.log\n"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn mistakes_in_tests_are_mistakes_like_others() {
     let mut ferry = Ferry::new("");
     let mut check = |test: &str, parts: &[&str]| {

@@ -119,26 +119,29 @@ async fn every_figure_of_the_contract_is_there_and_what_was_read_adds_up() {
 async fn what_rules_leave_out_is_a_part_of_what_was_read_and_counts_for_the_users_metrics() {
     let rules = "[[record.drop]]\nname = \"noise\"\nwhen = { Level = \"DEBUG\" }\n\
                  [[record.sample]]\nwhen = { Level = \"INFO\" }\nkeep = 0.0\n\
-                 [[record.metric]]\nname = \"lines_seen_total\"\nkind = \"counter\"\nlabels = { level = \"Level\" }\n";
+                 [[record.metric]]\nname = \"lines_seen_total\"\nkind = \"counter\"\nlabels = { level = \"Level\" }\n\
+                 [[record.metric]]\nname = \"ones_total\"\nkind = \"counter\"\nwhen = { Fields.n = \"1\" }\n";
     let mut ferry = Ferry::new(&format!("{FILES}{FILE_SINK}{LISTEN}{rules}"));
     let levels = [("DEBUG", 30), ("INFO", 20), ("ERROR", 5)];
     for (level, count) in levels {
         append(&ferry.path("a.log"), (0..count).map(|n| format!("2026-11-20 23:00:33,123 - a - {level} - line {n}")));
     }
+    append(&ferry.path("a.log"), [1, 2].map(|n| format!("{{\"level\":\"error\",\"message\":\"m\",\"n\":{n}}}")));
     let (running, address) = start(&mut ferry).await;
-    let samples = until_value(&address, "logferry_read_lines_total", 55.0).await;
+    let samples = until_value(&address, "logferry_read_lines_total", 57.0).await;
     for (series, expected) in [
-        ("logferry_lines_total{outcome=\"recorded\"}", 5.0),
+        ("logferry_lines_total{outcome=\"recorded\"}", 7.0),
         ("logferry_lines_total{outcome=\"filtered\"}", 30.0),
         ("logferry_lines_total{outcome=\"sampled\"}", 20.0),
-        ("logferry_records_total{outcome=\"recorded\"}", 5.0),
+        ("logferry_records_total{outcome=\"recorded\"}", 7.0),
         ("logferry_records_total{outcome=\"filtered\"}", 30.0),
         ("logferry_records_total{outcome=\"sampled\"}", 20.0),
         ("logferry_left_out_lines_total{kind=\"drop\",name=\"noise\"}", 30.0),
         ("logferry_left_out_lines_total{kind=\"sample\",name=\"0\"}", 20.0),
         ("lines_seen_total{level=\"DEBUG\"}", 30.0),
         ("lines_seen_total{level=\"INFO\"}", 20.0),
-        ("lines_seen_total{level=\"ERROR\"}", 5.0),
+        ("lines_seen_total{level=\"ERROR\"}", 7.0),
+        ("ones_total", 1.0),
     ] {
         assert_eq!(samples.get(series), Some(&expected), "{series} in {samples:#?}");
     }

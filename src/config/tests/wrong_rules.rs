@@ -214,3 +214,30 @@ f.toml:17: sinks.console.when.Message.regex: "(" is no regular expression: unclo
 "#,
     );
 }
+
+#[test]
+fn a_limit_without_its_rate_and_a_name_that_another_rule_has_by_its_place() {
+    check(
+        r#"
+[[sources.file]]
+include = ["/l/*.log"]
+rate_limit = { burst = 100 }
+[[record.drop]]
+name = "1"
+when = { Level = "DEBUG" }
+[[record.drop]]
+when = { Level = "TRACE" }
+[sinks.console]
+"#,
+        &[],
+        r#"
+f.toml:4: sources.file[0].rate_limit.per_second: is missing, so nothing would be limited
+    expected: records a second; 0 limits nothing
+
+f.toml:6: record.drop[0].name: "1" is what a rule without a name is called
+    expected: a name with a letter in it
+
+2 mistakes in f.toml
+"#,
+    );
+}

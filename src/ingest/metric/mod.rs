@@ -93,7 +93,7 @@ struct Series {
 pub struct Skipped {
     /// They have no such value.
     pub missing: u64,
-    /// It is no finite number, or less than nothing where a counter can only grow.
+    /// It is no finite number, or would make none of the figure, or less than nothing where a counter can only grow.
     pub unfit: u64,
 }
 
@@ -227,15 +227,15 @@ fn values(key: &[u8]) -> Vec<String> {
 
 impl Series {
     fn count(&mut self, family: &Family, op: Op, number: f64, key: &[u8]) {
-        if let Some(figure) = self.by_labels.get_mut(key) {
-            return figure.take(&family.kind, op, number);
-        }
-        let figure = if self.by_labels.len() < SERIES_MAX {
-            self.by_labels.entry(key.into()).or_insert_with(|| Figure::new(&family.kind))
-        } else {
-            self.overflow.get_or_insert_with(|| Figure::new(&family.kind))
+        let is_full = self.by_labels.len() >= SERIES_MAX;
+        let figure = match self.by_labels.get_mut(key) {
+            Some(figure) => figure,
+            None if is_full => self.overflow.get_or_insert_with(|| Figure::new(&family.kind)),
+            None => self.by_labels.entry(key.into()).or_insert_with(|| Figure::new(&family.kind)),
         };
-        figure.take(&family.kind, op, number);
+        if !figure.take(&family.kind, op, number) {
+            self.skipped.unfit += 1;
+        }
     }
 }
 
@@ -247,15 +247,22 @@ impl Figure {
         }
     }
 
-    fn take(&mut self, kind: &Kind, op: Op, number: f64) {
+    /// False where it would be no number any more: then it stays what it is.
+    fn take(&mut self, kind: &Kind, op: Op, number: f64) -> bool {
         match (self, kind) {
             (Figure::Histogram(histogram), Kind::Histogram(bounds)) => histogram.observe(bounds, number),
-            (Figure::Number(figure), _) => match op {
-                Op::Add => *figure += number,
-                Op::Subtract => *figure -= number,
-                Op::Set => *figure = number,
-            },
-            (Figure::Histogram(_), _) => {}
+            (Figure::Number(figure), _) => {
+                let next = match op {
+                    Op::Add => *figure + number,
+                    Op::Subtract => *figure - number,
+                    Op::Set => number,
+                };
+                if next.is_finite() {
+                    *figure = next;
+                }
+                next.is_finite()
+            }
+            (Figure::Histogram(_), _) => false,
         }
     }
 }
@@ -265,9 +272,8 @@ impl Ingest {
     pub(super) fn count_metrics(&mut self, columns: &Columns<'_>) {
         let mut key = std::mem::take(&mut self.metric_key);
         let constants = &self.constants;
-        let matches =
-            |rule: &Rule| rule.matches(|name| columns.value(name).or_else(|| constants.get(name).map(str::as_bytes)));
-        self.options.metrics.count(matches, |name| lookup::value(columns, constants, name), &mut key);
+        let value = |name: &str| lookup::value(columns, constants, name);
+        self.options.metrics.count(|rule: &Rule| rule.matches(value), value, &mut key);
         self.metric_key = key;
     }
 }

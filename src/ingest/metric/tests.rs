@@ -133,3 +133,14 @@ fn values_of_labels_are_text_and_not_too_long() {
     check(&[0xff; 60_000], "");
     check(&[0xff; LABEL_MAX_BYTES], &"\u{fffd}".repeat(LABEL_MAX_BYTES / 3));
 }
+
+#[test]
+fn a_value_that_would_end_all_counting_is_skipped() {
+    for (kind, op) in [(Kind::Counter, Op::Add), (Kind::Gauge, Op::Add), (Kind::Histogram(vec![1.0]), Op::Add)] {
+        let metrics = metrics(kind, op, Some("V"), &[]);
+        count(&metrics, &[("V", "1.7e308")]);
+        count(&metrics, &[("V", "1.7e308")]);
+        assert_eq!(series(&metrics), pairs(&[("", 1.7e308)]));
+        assert_eq!(metrics.shown()[0].skipped.unfit, 1);
+    }
+}

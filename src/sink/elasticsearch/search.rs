@@ -1,6 +1,8 @@
 //! What the servers hold of a run, read back: exact figures only, no approximations and no partial answers. It asks;
 //! what the answers mean is for `verify`. Of `Fields` only `_source` is used: not every server indexes it.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,6 +23,9 @@ const WINDOW_SEQS: u64 = 10_000;
 
 /// Windows whose fill is asked for at once: 500 million records.
 const WINDOWS_AT_ONCE: u64 = 50_000;
+
+/// Pauses before a read that no server answered is asked again.
+const READ_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
 /// Columns that are asked about, and that a server without our template keeps as text with a `.keyword` beside it.
 const COLUMNS: [&str; 5] = ["RunID", "Origin", "EventType", "Source", "VMName"];
@@ -88,8 +93,18 @@ impl Reader {
         let path = [self.pattern.as_str(), what];
         let body = body.as_ref().map(Body::json);
         let request = Request { method, path: &path, query, body, effect: Effect::Repeatable };
-        let failed = |failure: super::endpoints::Failure| ReadError { reason: failure.to_string(), passing: true };
-        self.endpoints.call(&request).await.map_err(failed)
+        let mut pauses = READ_PAUSES.iter();
+        loop {
+            match (self.endpoints.call(&request).await, pauses.next()) {
+                (Ok(reply), _) => return Ok(reply),
+                (Err(failure), None) => return Err(ReadError { reason: failure.to_string(), passing: true }),
+                // A connection that was kept may be closed just as it is used again.
+                (Err(failure), Some(pause)) => {
+                    tracing::debug!(%failure, "a read is asked again");
+                    tokio::time::sleep(*pause).await;
+                }
+            }
+        }
     }
 
     async fn search<T: for<'de> Deserialize<'de>>(&self, body: Value) -> Result<T, ReadError> {
