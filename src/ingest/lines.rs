@@ -19,6 +19,8 @@ pub(super) struct Lines<'t> {
     pub(super) stack: Option<Stack>,
     /// Offset in the stream at which that begins.
     pub(super) stack_begin: u64,
+    /// Lines of the group before it.
+    pub(super) stack_line: u32,
     /// The group was cut: the number of this piece.
     pub(super) group_piece: Option<u32>,
     /// States of a progress bar that were left out of the text.
@@ -46,8 +48,10 @@ impl<'t> Lines<'t> {
         }
         let end_of = |from: usize| memchr::memchr(b'\n', &self.text[from..]).map_or(self.text.len(), |at| from + at);
         let first = end_of(0);
-        let is_two = first < self.text.len() && java::is_first_of_two(&self.text[..first]);
-        let end = if is_two { end_of(first + 1) } else { first };
+        let may_be_two = first < self.text.len() && java::is_first_of_two(&self.text[..first]);
+        let second = if may_be_two { end_of(first + 1) } else { first };
+        let is_two = self.text.get(first + 1..second).is_some_and(java::is_second_of_two);
+        let end = if is_two { second } else { first };
         let head = &self.text[..end];
         if end < self.text.len() { head.strip_suffix(b"\r").unwrap_or(head) } else { head }
     }

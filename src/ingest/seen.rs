@@ -37,10 +37,10 @@ impl Seen {
         self.formats.get(..usize::from(self.count)).unwrap_or_default()
     }
 
-    /// The one that its lines are counted under: the innermost, a traceback aside.
+    /// The one that its lines are counted under: the innermost, a traceback aside where there is another.
     pub fn format(&self) -> Format {
         let parsed = self.formats().iter().rev().find(|format| **format != Format::Traceback);
-        parsed.copied().unwrap_or_default()
+        parsed.or(self.formats().last()).copied().unwrap_or_default()
     }
 
     /// With these.
@@ -119,6 +119,7 @@ mod tests {
         check(&[], Format::Plain);
         check(&[Format::Cri, Format::Plain], Format::Plain);
         check(&[Format::PythonDashed, Format::Traceback], Format::PythonDashed);
+        check(&[Format::Traceback], Format::Traceback);
         check(&[Format::Syslog, Format::Json], Format::Json);
     }
 }

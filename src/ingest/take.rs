@@ -1,5 +1,7 @@
 //! From one group of lines to columns: cleaned, unwrapped, parsed. What becomes of them is for [`super::put`].
 
+use std::borrow::Cow;
+
 use super::clean::{self, Clean};
 use super::encode::{Columns, Exception};
 use super::framing::{self, Group};
@@ -49,6 +51,7 @@ impl Ingest {
             count: group.lines,
             stack: group.stack.zip(stack).map(|(found, at)| Stack { at, ..found }),
             stack_begin: self.position + group.stack.map_or(0, |stack| stack.at) as u64,
+            stack_line: lines_before(window, group),
             group_piece: group.group_piece,
             overwritten: None,
             time: read_time,
@@ -233,9 +236,13 @@ impl Ingest {
             if !secrets.is_empty() {
                 let parsed = auto::regex(pattern, head, &secrets, self.context(lines.time));
                 let text = regex::without(lines.text, &secrets);
-                // A stack stands behind the head, at the same distance from the end.
-                let moved = |at: usize| if at == 0 { 0 } else { (at + text.len()) - lines.text.len() };
-                let stack = lines.stack.map(|stack| Stack { at: moved(stack.at), ..stack });
+                // A stack stands behind the head, at the same distance from the end, or with it at the front.
+                let moved = |at: usize| match at {
+                    0 => Some(0),
+                    _ if at < head.len() => None,
+                    _ => (at + text.len()).checked_sub(lines.text.len()),
+                };
+                let stack = lines.stack.and_then(|stack| Some(Stack { at: moved(stack.at)?, ..stack }));
                 return self.take_parsed(parsed, &Lines { text: &text, whole: &text, stack, ..*lines });
             }
         }
@@ -253,16 +260,22 @@ impl Ingest {
         self.take_parsed(parsed, lines);
     }
 
-    /// The exception of the lines, and where it begins.
-    fn raised<'a>(&self, lines: &Lines<'a>) -> Option<(usize, Raised<'a>)> {
+    /// The lines from the stack on as an exception is read from them: without colours, even where those are kept.
+    fn stack_text<'a>(&self, lines: &Lines<'a>) -> Cow<'a, [u8]> {
+        let stack = lines.stack.filter(|_| self.options.parser != Parser::Raw);
+        ansi::strip(stack.and_then(|stack| lines.text.get(stack.at..)).unwrap_or_default())
+    }
+
+    /// The exception of the lines, which is read from `text`, and where it begins in them.
+    fn raised<'a>(&self, lines: &Lines<'_>, text: &'a [u8]) -> Option<(usize, Raised<'a>)> {
         let stack = lines.stack.filter(|_| self.options.parser != Parser::Raw)?;
-        let (before, text) = lines.text.split_at_checked(stack.at)?;
+        let (before, coloured) = lines.text.split_at_checked(stack.at)?;
         let mut raised = traceback::read(stack.family, text)?;
         // The stack of a goroutine is that of a panic where the logger calls it one.
         if stack.family == Family::Go && raised.kind.is_empty() && memchr::memmem::find(before, PANIC).is_some() {
             raised.kind = PANIC;
         }
-        Some((stack.at + raised.at, raised))
+        Some((stack.at + ansi::place(coloured, raised.at), raised))
     }
 
     /// Takes a line and the exception below it as two records.
@@ -270,13 +283,14 @@ impl Ingest {
         let Some((before, after)) = lines.text.split_at_checked(at) else { return };
         let (begin, end) = lines.extent;
         let before = without_line_end(before);
-        let newlines = |text: &[u8]| u32::try_from(memchr::memchr_iter(b'\n', text).count()).unwrap_or(u32::MAX);
-        let count = newlines(before).saturating_add(1);
+        let count = lines.stack_line;
         let extent = (begin, lines.stack_begin);
+        // It happened when the line says, not when that was read.
+        let time = parsed.time.unwrap_or(lines.time);
         self.take_parsed(parsed, &Lines { text: before, whole: before, count, stack: None, extent, ..*lines });
         let stack = lines.stack.map(|stack| Stack { at: 0, ..stack });
-        let (count, extent) = (newlines(after).saturating_add(1), (lines.stack_begin, end));
-        let below = Lines { text: after, whole: after, count, stack, extent, overwritten: None, ..*lines };
+        let (count, extent) = (lines.count.saturating_sub(count), (lines.stack_begin, end));
+        let below = Lines { text: after, whole: after, count, stack, extent, time, overwritten: None, ..*lines };
         self.take_parsed(Text::raw(below.head()), &below);
     }
 
@@ -313,15 +327,19 @@ impl Ingest {
                 return self.take_json(&found, lines);
             }
         }
-        self.note_text(parsed.format, lines.text);
         columns::own_of_text(&mut parsed, self.context(lines.time));
-        let raised = self.raised(lines);
+        let stack_text = self.stack_text(lines);
+        let raised = self.raised(lines, &stack_text);
         if let Some((at, Raised { at: 0, .. })) = raised
             && at > 0
+            && !matches!(self.options.multiline, Multiline::Start(_))
             && lines.stack.is_some_and(|stack| matches!(stack.family, Family::Python | Family::Frames))
             && parsed.level.as_deref().is_some_and(|level| CALM_LEVELS.contains(&level))
         {
             return self.take_apart(parsed, at, lines);
+        }
+        if !matches!(raised, Some((0, _))) {
+            self.note_text(parsed.format, lines.text);
         }
         let message = lines.message(head, &parsed.message, raised.map(|(at, _)| at));
         let default_logger = self.default_logger.clone();
@@ -353,6 +371,12 @@ impl Ingest {
         }
         self.put(lines.whole, &columns, lines.extent);
     }
+}
+
+/// Lines of a group before those of its exception. Counted in what was read: redaction makes one of many.
+pub(super) fn lines_before(window: &[u8], group: &Group) -> u32 {
+    let before = group.stack.and_then(|stack| window.get(group.start..stack.at)).unwrap_or_default();
+    u32::try_from(memchr::memchr_iter(b'\n', before).count()).unwrap_or(u32::MAX)
 }
 
 fn exception_of(exception: &json::Exception) -> Exception<'_> {

@@ -1,6 +1,6 @@
 //! What a line looks like at its front, as far as more than one family asks.
 
-use crate::ingest::parse::level;
+use crate::ingest::parse::{container, level};
 
 /// Whether a line goes on with what stands before it.
 pub(super) fn is_indented(text: &[u8]) -> bool {
@@ -17,6 +17,19 @@ pub(super) fn looks_logged(text: &[u8]) -> bool {
             let len = text.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
             len >= 3 && level::known(&text[..len]).is_some()
         }
+        _ => false,
+    }
+}
+
+/// What begins a line in the files of Docker, and what stands behind the words of the program.
+const DOCKER: &[u8] = b"{\"log\":\"";
+const DOCKER_STREAM: &[u8] = b"\"stream\":\"std";
+
+/// Whether a container runtime has wrapped a line.
+pub(super) fn is_wrapped(text: &[u8]) -> bool {
+    match text.first() {
+        Some(b'{') => text.starts_with(DOCKER) && memchr::memmem::rfind(text, DOCKER_STREAM).is_some(),
+        Some(b'0'..=b'9') => container::cri(text).is_some(),
         _ => false,
     }
 }

@@ -67,6 +67,8 @@ struct Open {
     held: Option<Held>,
     /// It goes on with a group that was cut: the number of this piece.
     piece: Option<u32>,
+    /// The exception stands in an earlier piece.
+    is_told: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,8 @@ struct Held {
 struct Cut {
     inside: Inside,
     number: u32,
+    /// The exception stands in what was cut off.
+    is_told: bool,
 }
 
 /// State of one stream between calls. All offsets are relative to the start of the window, which is what
@@ -198,7 +202,8 @@ impl Framer {
                     if let (Added::Closes, false) = (added, fits) {
                         let number = closed.piece.unwrap_or(1);
                         closed.piece = Some(number);
-                        self.cut = Some(Cut { inside: closed.settled(), number: number.saturating_add(1) });
+                        let is_told = closed.is_told || closed.stack.is_some();
+                        self.cut = Some(Cut { inside: closed.settled(), number: number.saturating_add(1), is_told });
                     }
                     return Some(closed.group(start));
                 }
@@ -230,19 +235,27 @@ impl Framer {
     /// Opens a group with a line; whether it is whole with it.
     fn begin(&mut self, line: &Line, text: &[u8]) -> (Open, bool) {
         let open = Open { end: line.end, last: line.start, lines: 1, ..Open::default() };
-        if self.multiline == Multiline::None {
+        let is_single = match self.multiline {
+            Multiline::None => true,
+            Multiline::Start(_) => looks::is_wrapped(text),
+            Multiline::Auto => false,
+        };
+        if is_single {
+            self.cut = None;
             return (open, true);
         }
         if let Some(cut) = self.cut.take() {
             let goes_on = match (cut.inside.step(text, So { lines: GROUP_MAX_LINES, held: 0 }), &self.multiline) {
                 (_, Multiline::Start(start)) if start.matches(text) => None,
                 (Step::Join(inside) | Step::Hold(inside), _) => Some((inside, false)),
-                (_, Multiline::Start(_)) => Some((Inside::Plain, false)),
+                (Step::Leave, Multiline::Start(_)) => Some((opened(text).inside(), false)),
+                (Step::Last, Multiline::Start(_)) => Some((Inside::Plain, false)),
                 (Step::Last, _) => Some((cut.inside, true)),
                 (Step::Leave, _) => None,
             };
             if let Some((inside, is_last)) = goes_on {
-                return (Open { inside, piece: Some(cut.number), ..open }, is_last);
+                let open = Open { inside, piece: Some(cut.number), is_told: cut.is_told, ..open };
+                return (open.with_sight(line.start), is_last);
             }
         }
         match (opened(text), &self.multiline) {
@@ -322,7 +335,7 @@ impl Open {
     ) -> Added {
         let so = So { lines: self.lines, held: self.held.map_or(0, |held| held.lines) };
         let step = match multiline {
-            Multiline::Start(pattern) if pattern.matches(text) => Step::Leave,
+            Multiline::Start(pattern) if pattern.matches(text) || looks::is_wrapped(text) => Step::Leave,
             Multiline::Start(_) => self.step_on(text, so),
             _ => self.inside.step(text, so),
         };
@@ -365,10 +378,7 @@ impl Open {
             Step::Last => Step::Join(Inside::Plain),
             Step::Leave => {
                 self.suspect = None;
-                match opened(text) {
-                    Opening::Group(inside) => Step::Join(inside),
-                    Opening::Whole => Step::Join(Inside::Plain),
-                }
+                Step::Join(opened(text).inside())
             }
         }
     }
@@ -386,8 +396,7 @@ impl Open {
 
     /// Notes where an exception begins, or may begin, now that the line at `at` was added.
     fn look(&mut self, at: usize) {
-        // The exception stands in the first piece of a group that was cut.
-        if self.piece.is_some() {
+        if self.is_told {
             return;
         }
         match self.inside.sight() {

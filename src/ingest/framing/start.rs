@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::super::parse::ansi;
 use super::super::parse::regex::{COMPILED_MAX_BYTES, PATTERN_MAX_BYTES, one_line};
 
 /// A compiled pattern; two are equal where their texts are.
@@ -23,9 +24,9 @@ impl Start {
         Ok(Start(Arc::new(regex)))
     }
 
-    /// Whether a line begins a record.
+    /// Whether a line begins a record. Its colours are not seen, as they are not by the parsers.
     pub fn matches(&self, line: &[u8]) -> bool {
-        self.0.is_match(line)
+        self.0.is_match(&ansi::strip(line))
     }
 }
 

@@ -67,6 +67,16 @@ pub(super) enum Opening {
     Group(Inside),
 }
 
+impl Opening {
+    /// How a group stands behind the line where more follows whatever it is.
+    pub(super) fn inside(self) -> Inside {
+        match self {
+            Opening::Group(inside) => inside,
+            Opening::Whole => Inside::Plain,
+        }
+    }
+}
+
 impl Inside {
     pub(super) fn sight(self) -> Sight {
         match self {

@@ -37,6 +37,18 @@ pub fn behind(text: &[u8]) -> &[u8] {
     }
 }
 
+/// Where the byte stands in a text that is at `at` without its control sequences; those right before it are behind that.
+pub fn place(text: &[u8], at: usize) -> usize {
+    let (mut place, mut plain) = (0, 0);
+    while plain < at && place < text.len() {
+        match sequence_len(text.get(place..).unwrap_or_default()) {
+            0 => (place, plain) = (place + 1, plain + 1),
+            len => place += len,
+        }
+    }
+    place
+}
+
 /// Length of the sequence at the front; 0 where there is none.
 fn sequence_len(text: &[u8]) -> usize {
     match text {
@@ -71,5 +83,14 @@ mod tests {
         check("no \x1b[\u{e9}", "no \x1b[\u{e9}");
         assert!(matches!(strip(b"plain"), Cow::Borrowed(_)));
         check(&format!("\x1b[{}m", "1;".repeat(100)), &format!("\x1b[{}m", "1;".repeat(100)));
+    }
+
+    #[test]
+    fn a_place_in_the_text_without_colours_is_found_in_it() {
+        let text = b"\x1b[31mab\x1b[0mc\x1b[1md";
+        let places = [0, 1, 2, 3, 4, 5].map(|at| place(text, at));
+        assert_eq!(places, [0, 6, 7, 12, 17, 17]);
+        assert!((0..4).all(|at| strip(&text[place(text, at)..])[..] == strip(text)[at..]));
+        assert_eq!(place(b"\x1bab", 2), 2);
     }
 }

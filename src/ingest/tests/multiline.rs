@@ -93,3 +93,106 @@ fn records_that_begin_where_a_pattern_matches_are_read_by_their_first_line() {
         ]
     );
 }
+
+#[test]
+fn an_exception_keeps_its_carriage_returns_and_its_type() {
+    let stack = "Traceback (most recent call last):\n  x\nRuntimeError: ffmpeg: 10%\r20%";
+    let exception = json!({"Type":"RuntimeError","Message":"ffmpeg: 10%\r20%","Stack":stack});
+    let alone = json!({"Level":"ERROR","Message":"RuntimeError: ffmpeg: 10%\r20%","Exception":exception});
+    assert_eq!(columns(Parser::Auto, &format!("{stack}\n")), [alone]);
+    let below = json!({"Level":"ERROR","Message":"2%","Fields":{"Overwritten":1},"Exception":exception});
+    assert_eq!(columns(Parser::Auto, &format!("1%\r2%\n{stack}\n")), [below]);
+}
+
+#[test]
+fn what_carriage_returns_part_stays_where_no_bar_is_drawn() {
+    for text in ["login failed for root\rall is well", "one\rtwo\rthree\r"] {
+        assert_eq!(columns(Parser::Auto, &format!("{text}\n")), [json!({"Message":text})]);
+    }
+    let short = Arc::new(Options { max_line: 16, ..(*options(Parser::Auto, Vec::new())).clone() });
+    let text = "one failed\rtwo ok\rthree ok\rfour failed\r";
+    let found = all(&mut ingest(short), format!("{text}\n").as_bytes());
+    let messages: String = found.iter().map(|record| record.columns["Message"].as_str().expect("text")).collect();
+    assert_eq!((messages.as_str(), found.len() > 1), (text, true));
+}
+
+#[test]
+fn an_exception_below_a_calm_line_has_the_time_of_that_line() {
+    let text = "2026-11-20 00:00:00,500 - a - INFO - up\nTraceback (most recent call last):\n  x\nE: y\n";
+    let times: Vec<Nanos> =
+        all(&mut ingest(options(Parser::Auto, Vec::new())), text.as_bytes()).iter().map(|record| record.time).collect();
+    assert_eq!(times, [1_795_132_800_500_000_000; 2]);
+}
+
+#[test]
+fn a_pattern_keeps_the_exception_below_a_calm_line_in_its_record() {
+    let start = Multiline::Start(Start::new("^INFO").expect("a pattern"));
+    let options = Arc::new(Options { multiline: start, ..(*options(Parser::Auto, Vec::new())).clone() });
+    let stack = "Traceback (most recent call last):\n  x\nE: y";
+    let found = all(&mut ingest(options), format!("INFO:a:up\n{stack}\n").as_bytes());
+    let exception = json!({"Type":"E","Message":"y","Stack":stack});
+    let expected = json!({"LoggerName":"a","Level":"INFO","Message":"up","Exception":exception});
+    assert_eq!(found.iter().map(|record| &record.columns).collect::<Vec<_>>(), [&expected]);
+}
+
+#[test]
+fn two_records_of_one_group_have_all_its_lines_however_many_a_secret_had() {
+    let key: String = std::iter::once("  -----BEGIN PRIVATE KEY-----\n".to_owned())
+        .chain((0..20).map(|_| format!("  {}\n", "MIIEvQIBADANBgkqhkiG9w0B".repeat(2))))
+        .chain(["  -----END PRIVATE KEY-----\n".to_owned()])
+        .collect();
+    let text = format!("INFO:a:up\n{key}Traceback (most recent call last):\n  x\nE: y\n");
+    let mut ingest = ingest(options(Parser::Auto, Vec::new()));
+    let found = all(&mut ingest, text.as_bytes());
+    assert_eq!((found.len(), found[0].columns.to_string().contains("MIIE")), (2, false), "{}", found[0].columns);
+    let group = framing::Framer::new(Multiline::Auto, 1000).next(text.as_bytes(), 0, Flush::All).expect("a group");
+    assert_eq!((group.lines, take::lines_before(text.as_bytes(), &group)), (26, 23));
+}
+
+#[test]
+fn lines_that_a_runtime_wrapped_stay_single_whatever_the_pattern_is() {
+    let start = Multiline::Start(Start::new("^>>").expect("a pattern"));
+    let options = Arc::new(Options { multiline: start, ..(*options(Parser::Auto, Vec::new())).clone() });
+    let docker =
+        |word: &str| format!("{{\"log\":\"{word}\\n\",\"stream\":\"stderr\",\"time\":\"2026-11-20T23:00:33.5Z\"}}\n");
+    let cri = "2026-11-20T23:00:33.123456789Z stdout F c\n";
+    let text = format!(">> x\ny\n{}{}{cri}{cri}z\nz\n", docker("a"), docker("b"));
+    let found = all(&mut ingest(options), text.as_bytes());
+    let expected = [
+        json!({"Message":">> x\ny"}),
+        json!({"Message":"a","Stream":"stderr"}),
+        json!({"Message":"b","Stream":"stderr"}),
+        json!({"Message":"c","Stream":"stdout"}),
+        json!({"Message":"c","Stream":"stdout"}),
+        json!({"Message":"z\nz"}),
+    ];
+    assert_eq!(found.iter().map(|record| &record.columns).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+    assert_eq!(found[1].time, 1_795_215_633_500_000_000);
+}
+
+#[test]
+fn a_secret_that_spans_the_head_leaves_the_stack_below_it() {
+    let start = Multiline::Start(Start::new("^>>").expect("a pattern"));
+    let pattern = Pattern::new("(?s)(?P<password>Nov.*)").expect("a pattern");
+    let options = options(Parser::Regex(pattern), Vec::new());
+    let options = Arc::new(Options { multiline: start, ..(*options).clone() });
+    let head = "Nov 20, 2026 11:00:33 PM com.example.a.very.long.name.of.a.class.Main run\n";
+    for below in ["Traceback (most recent call last):\n  x\nE: y\n", "Error: x\n    at f (/a.js:1:2)\n"] {
+        let found = all(&mut ingest(Arc::clone(&options)), format!("{head}{below}").as_bytes());
+        assert_eq!(found.len(), 1);
+        assert!(!found[0].columns.to_string().contains("com.example"), "{}", found[0].columns);
+    }
+}
+
+#[test]
+fn kept_colours_stand_in_the_stack_and_not_in_the_type() {
+    let keep = Arc::new(Options { ansi: Ansi::Keep, ..(*options(Parser::Auto, Vec::new())).clone() });
+    let stack = "Traceback (most recent call last):\n  File \u{1b}[35m\"a.py\"\u{1b}[0m, line 1\n\
+        \u{1b}[1;35mValueError\u{1b}[0m: \u{1b}[35mbad\u{1b}[0m";
+    let found = all(&mut ingest(Arc::clone(&keep)), format!("ERROR:a:oh\n{stack}\n").as_bytes());
+    assert_eq!(found[0].columns["Exception"], json!({"Type":"ValueError","Message":"bad","Stack":stack}));
+    let java = "oh: \u{1b}[31mjava.io.IOException\u{1b}[0m: x\n\tat a.B.c(D.java:1)";
+    let found = all(&mut ingest(keep), format!("ERROR {java}\n").as_bytes());
+    let stack = &java[4..];
+    assert_eq!(found[0].columns["Exception"], json!({"Type":"java.io.IOException","Message":"x","Stack":stack}));
+}

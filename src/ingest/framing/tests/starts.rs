@@ -19,6 +19,7 @@ fn a_record_begins_where_the_pattern_matches() {
     check("END", "a\nb END\nc\n", &["a\n", "b END\nc\n"]);
     check("^$", "a\n\nb\n", &["a\n", "\nb\n"]);
     check("", "a\nb\n", &["a\n", "b\n"]);
+    check("^INFO", "INFO a\n\u{1b}[32mINFO\u{1b}[0m b\nc\n", &["INFO a\n", "\u{1b}[32mINFO\u{1b}[0m b\nc\n"]);
     check("never", "{\"a\":1}\n{\n}\nb\n", &["{\"a\":1}\n{\n}\nb\n"]);
 }
 
@@ -74,6 +75,31 @@ fn a_group_over_a_bound_goes_on_as_a_marked_piece() {
     // Lines that only might belong to it are cut off without a mark.
     let lines = many("E: x\n", "  y\n", 499).replace("E: x", "Traceback (most recent call last):");
     assert_eq!(pieces(&Multiline::Auto, &lines), [(500, None), (1, None)]);
+}
+
+#[test]
+fn a_stack_is_found_in_whichever_piece_of_a_group_it_begins() {
+    let stacks = |multiline: Multiline, text: &str| -> Vec<Option<usize>> {
+        let mut framer = Framer::new(multiline, 100_000);
+        let mut start = 0;
+        std::iter::from_fn(|| {
+            let group = framer.next(text.as_bytes(), start, Flush::All)?;
+            let at = group.stack.map(|stack| stack.at - start);
+            start = group.end;
+            Some(at)
+        })
+        .collect()
+    };
+    let traceback = "Traceback (most recent call last):\n  x\nE: y\n";
+    let late = format!("ERROR oh\n{}{traceback}", "  more\n".repeat(600));
+    assert_eq!(stacks(Multiline::Auto, &late), [None, Some(101 * 7)]);
+    let first = format!("ERROR oh\n{}{traceback}", "  more\n".repeat(499));
+    assert_eq!(stacks(Multiline::Auto, &first), [None, Some(0)]);
+    let late = format!(">>\n{}{traceback}", "more\n".repeat(499));
+    assert_eq!(stacks(start("^>>"), &late), [None, Some(0)]);
+    // Its rest is none of its own.
+    let long = format!("java.lang.E: x\n{}", "\tat a.B.c(D.java:1)\n".repeat(600));
+    assert_eq!(stacks(Multiline::Auto, &long), [Some(0), None]);
 }
 
 #[test]
