@@ -21,8 +21,9 @@
 //! - A line over `max_line` becomes pieces: each is looked at together with the [`TAIL_BYTES`] before it, and what reaches the
 //!   end of a piece counts though it may not be whole. Of a card number the digits before the cut stay, and JSON is redacted
 //!   as text.
-//! - A private key whose lines are records of their own is redacted up to the line that ends it, also with a logger's words
-//!   before each line ([`stream`]); where the process was killed within one, from there on only lines of full length.
+//! - A private key that is cut into records, of one line or of several, is redacted up to the line that ends it, also with a
+//!   logger's words before each line ([`private_key`]); where the process was killed within one, from there on only lines of
+//!   full length until one is found.
 //!
 //! # What colours a terminal
 //! A colour within a secret, or between it and its name, does not hide it: a text is looked at without its colours. In a
@@ -38,6 +39,7 @@ mod json;
 mod keys;
 mod kind;
 mod ordinary;
+mod private_key;
 mod shapes;
 mod stream;
 mod text;
@@ -213,6 +215,10 @@ impl Redactor {
         self.finder.is_none() && self.user.is_none()
     }
 
+    fn is_on(&self, kind: Kind) -> bool {
+        self.finder.as_ref().is_some_and(|finder| finder.is_on(kind.index()))
+    }
+
     /// What a name is that of, where that kind is not off.
     fn name(&self, name: &[u8]) -> Option<keys::Name> {
         let finder = self.finder.as_ref()?;
@@ -220,8 +226,7 @@ impl Redactor {
     }
 
     fn is_card(&self, number: &[u8]) -> bool {
-        let on = self.finder.as_ref().is_some_and(|finder| finder.is_on(Kind::Card.index()));
-        let found = on.then(|| shapes::card(number, 0, 0)).flatten();
+        let found = self.is_on(Kind::Card).then(|| shapes::card(number, 0, 0)).flatten();
         found.is_some_and(|span| span.start == 0 && span.end == number.len())
     }
 

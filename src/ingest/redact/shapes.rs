@@ -1,5 +1,9 @@
 //! Secrets that are known by their shape: headers, JSON web tokens, keys in PEM, passwords in URLs, signatures, cards.
 
+use std::sync::LazyLock;
+
+use memchr::memmem;
+
 use super::kind::{Kind, is_marker};
 use super::text::{Edge, Span, at};
 
@@ -127,19 +131,22 @@ const PEM_MAX_BYTES: usize = 64 * 1024;
 
 const PEM_END: &[u8] = b"-----END";
 
+/// What every record is searched for: made once.
+static PEM_BEGIN: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"-----BEGIN"));
+
 /// A private key in PEM, from the line that begins it to the one that ends it; without that one, as far as it looks like
 /// one. Line ends may also be written as `\n`.
 pub fn pem(text: &[u8], start: usize) -> Option<Span> {
     let label = start + b"-----BEGIN".len();
     let head = text.get(label..(label + 50).min(text.len()))?;
-    let dashes = memchr::memmem::find(head, b"-----")?;
-    let is_private = memchr::memmem::find(head.get(..dashes)?, b"PRIVATE KEY").is_some();
+    let dashes = memmem::find(head, b"-----")?;
+    let is_private = memmem::find(head.get(..dashes)?, b"PRIVATE KEY").is_some();
     if !is_private || !text.get(start..label)?.eq(b"-----BEGIN") {
         return None;
     }
     let body = label + dashes + 5;
     let room = text.get(body..(body + PEM_MAX_BYTES).min(text.len()))?;
-    let end = match memchr::memmem::find(room, PEM_END) {
+    let end = match memmem::find(room, PEM_END) {
         Some(found) => pem_end(text, body + found),
         None => {
             body + run(text, body, |byte| {
@@ -154,7 +161,7 @@ pub fn pem(text: &[u8], start: usize) -> Option<Span> {
 pub fn pem_end(text: &[u8], from: usize) -> usize {
     let label = from + PEM_END.len();
     let rest = text.get(label..(label + 50).min(text.len())).unwrap_or_default();
-    match memchr::memmem::find(rest, b"-----") {
+    match memmem::find(rest, b"-----") {
         Some(dashes) => label + dashes + 5,
         None => text.len(),
     }
@@ -162,14 +169,38 @@ pub fn pem_end(text: &[u8], from: usize) -> usize {
 
 /// Where the line that ends a key begins.
 pub fn find_pem_end(text: &[u8]) -> Option<usize> {
-    memchr::memmem::find(text, PEM_END)
+    memmem::find(text, PEM_END)
 }
 
-/// Whether a text begins a private key, from this place on, and does not end it.
-pub fn opens_pem(text: &[u8], from: usize) -> bool {
-    let rest = text.get(from..).unwrap_or_default();
-    let begin = memchr::memmem::rfind(rest, b"-----BEGIN").and_then(|begin| rest.get(begin..));
-    begin.is_some_and(|begin| pem(begin, 0).is_some() && find_pem_end(begin).is_none())
+/// Where a line begins something in PEM.
+pub fn find_pem_begin(text: &[u8]) -> Option<usize> {
+    PEM_BEGIN.find(text)
+}
+
+/// A private key in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundKey {
+    pub start: usize,
+    pub end: usize,
+    /// Whether the line that ends it is there.
+    pub ended: bool,
+}
+
+/// The first private key that begins between two places. A line that only speaks of how one begins is none: in it something
+/// follows that no key has.
+pub fn find_key(text: &[u8], mut from: usize, to: usize) -> Option<FoundKey> {
+    loop {
+        let start = from + PEM_BEGIN.find(text.get(from..to)?)?;
+        if let Some(Span { end, .. }) = pem(text, start) {
+            let key = text.get(start..end).unwrap_or_default();
+            let ended = find_pem_end(key).is_some();
+            let line_ends = end == text.len() || memchr::memchr2(b'\n', b'\r', key).is_some();
+            if ended || line_ends {
+                return Some(FoundKey { start, end, ended });
+            }
+        }
+        from = start + PEM_BEGIN.needle().len();
+    }
 }
 
 /// Most bytes of a URL up to its host.
