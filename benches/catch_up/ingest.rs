@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use logferry::buffer::OriginInfo;
 use logferry::ingest::redact::Redactor;
-use logferry::ingest::rules::Filter;
-use logferry::ingest::{Ansi, Flush, Ingest, MAX_LINE_BYTES, Multiline, Options, Parser, Zone};
+use logferry::ingest::{Flush, Ingest, Options, Parser};
 use logferry::record::{Constants, Counters, Nanos, OriginId};
 
 use crate::{Fault, lines};
@@ -49,19 +48,7 @@ pub fn drive(trial: bool) -> Result<(), Fault> {
 
 /// Takes a text up from its first to its last line, as a source does.
 fn take(text: &[u8], parser: Parser, redactor: &Arc<Redactor>, count: u64) -> Result<Duration, Fault> {
-    let options = Options {
-        formats: Arc::default(),
-        parser,
-        ansi: Ansi::Strip,
-        multiline: Multiline::Auto,
-        zone: Zone::Utc,
-        max_line: MAX_LINE_BYTES,
-        routes: Arc::from([None]),
-        columns: Arc::default(),
-        redactor: Arc::clone(redactor),
-        metrics: Arc::default(),
-        filter: Filter::default(),
-    };
+    let options = Options { parser, redactor: Arc::clone(redactor), ..Options::default() };
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: Vec::new() });
     let mut ingest = Ingest::new(Arc::new(options), info, Constants::default(), 0, Counters::default());
     let start = Instant::now();

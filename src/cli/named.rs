@@ -73,17 +73,12 @@ fn first(config: &Config) -> file::Options {
         start_at: StartAt::Beginning,
         ignore_older: None,
         ingest: ingest::Options {
-            formats: Arc::default(),
-            parser: ingest::Parser::Auto,
-            ansi: ingest::Ansi::Strip,
-            multiline: ingest::Multiline::Auto,
-            zone: ingest::Zone::Utc,
-            max_line: ingest::MAX_LINE_BYTES,
             routes: config.sinks.iter().map(|sink| sink.when.clone()).collect(),
             columns: Arc::clone(&config.columns),
             redactor: Arc::clone(&config.redactor),
             metrics: Arc::clone(&config.metrics),
             filter: Filter::new(&config.rules, None),
+            ..ingest::Options::default()
         },
     })
 }

@@ -43,19 +43,7 @@ fn files() -> Vec<PathBuf> {
 }
 
 fn options() -> Options {
-    Options {
-        formats: Arc::default(),
-        parser: Parser::Auto,
-        ansi: Ansi::Strip,
-        multiline: Multiline::Auto,
-        zone: Zone::Utc,
-        max_line: MAX_LINE_BYTES,
-        routes: Arc::from([None]),
-        columns: Arc::default(),
-        redactor: Arc::default(),
-        metrics: Arc::default(),
-        filter: rules::Filter::default(),
-    }
+    Options::default()
 }
 
 /// Takes `name=value` of a `#!` line.

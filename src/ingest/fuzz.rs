@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use super::parse::object::Unfit;
 use super::redact::{Piece, Redaction};
-use super::rules::Filter;
-use super::{Ansi, Flush, Ingest, Multiline, Options, OwnColumns, Parser, Pattern, Start, Zone, parse};
+use super::{Flush, Ingest, Multiline, Options, OwnColumns, Parser, Pattern, Start, Zone, parse};
 use crate::buffer::section::split_record;
 use crate::buffer::{OriginInfo, Section};
 use crate::record::{Constants, Counters, Nanos, OriginId, RECORD_MAX_BYTES, STRING_MAX_BYTES};
@@ -31,17 +30,11 @@ fn ingest(parser: Parser, multiline: Multiline, max_line: usize) -> Ingest {
     let members = constants.members().to_vec();
     let info = Arc::new(OriginInfo { id: OriginId([7; 16]), descriptor: Vec::new(), constants: members });
     let options = Options {
-        formats: Arc::default(),
         parser,
-        ansi: Ansi::Strip,
         multiline,
-        zone: Zone::Utc,
         max_line,
-        routes: Arc::from([None]),
         columns: Arc::new(OwnColumns::new(OWN.map(|(name, path)| (name.to_owned(), path.to_owned())).to_vec())),
-        redactor: Arc::default(),
-        metrics: Arc::default(),
-        filter: Filter::default(),
+        ..Options::default()
     };
     Ingest::new(Arc::new(options), info, constants, 0, Counters::default())
 }

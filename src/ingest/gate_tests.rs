@@ -68,17 +68,11 @@ impl Origin {
     fn new(filter: Filter, multiline: Multiline) -> Self {
         let errors = globs(&[("Level", &["ERROR"])]);
         let options = Arc::new(Options {
-            formats: Arc::default(),
-            parser: Parser::Auto,
-            ansi: Ansi::Strip,
             multiline,
-            zone: Zone::Utc,
             max_line: 100_000,
             routes: Arc::from([None, Some(errors)]),
-            columns: Arc::default(),
-            redactor: Arc::default(),
             filter,
-            metrics: Arc::default(),
+            ..Options::default()
         });
         let ingest = Ingest::new(Arc::clone(&options), info(), Constants::default(), 0, Counters::default());
         Origin { options, ingest, records: Vec::new(), committed: (Counters::default(), 0) }

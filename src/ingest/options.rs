@@ -77,3 +77,22 @@ pub struct Options {
     /// What is left out.
     pub filter: Filter,
 }
+
+impl Default for Options {
+    /// Those of a source of which nothing is configured, with one sink that gets everything.
+    fn default() -> Self {
+        Options {
+            formats: Arc::default(),
+            parser: Parser::Auto,
+            ansi: Ansi::Strip,
+            multiline: Multiline::Auto,
+            zone: Zone::Utc,
+            max_line: MAX_LINE_BYTES,
+            routes: Arc::new([None]),
+            columns: Arc::default(),
+            redactor: Arc::default(),
+            metrics: Arc::default(),
+            filter: Filter::default(),
+        }
+    }
+}

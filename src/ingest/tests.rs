@@ -17,19 +17,7 @@ const READ_TIME: Nanos = 1_000_000_000;
 
 fn options(parser: Parser, routes: Vec<Option<Rule>>) -> Arc<Options> {
     let routes = if routes.is_empty() { vec![None] } else { routes };
-    Arc::new(Options {
-        formats: Arc::default(),
-        parser,
-        ansi: Ansi::Strip,
-        multiline: Multiline::Auto,
-        zone: Zone::Utc,
-        max_line: 1024 * 1024,
-        routes: routes.into(),
-        columns: Arc::default(),
-        redactor: Arc::default(),
-        metrics: Arc::default(),
-        filter: rules::Filter::default(),
-    })
+    Arc::new(Options { parser, routes: routes.into(), ..Options::default() })
 }
 
 fn ingest(options: Arc<Options>) -> Ingest {

@@ -14,8 +14,7 @@ use super::RunColumns;
 use crate::buffer::{Appender, LiveOrigin, OriginInfo, Section};
 use crate::ingest::metric::Metrics;
 use crate::ingest::redact::Redactor;
-use crate::ingest::rules::Filter;
-use crate::ingest::{self, Ansi, Flush, Ingest, Multiline, Parser, Zone};
+use crate::ingest::{self, Ansi, Flush, Ingest, Multiline, Parser};
 use crate::record::{Constants, Counters, OriginId, Rule, time};
 
 /// Column Source, and LoggerName; no source of the user's can have this name.
@@ -180,17 +179,13 @@ impl Chronicle {
     fn ingest(&self, info: Arc<OriginInfo>, constants: Constants, counters: Counters) -> Ingest {
         // The lines are our own, which no rule leaves out; a description in them is not.
         let options = ingest::Options {
-            formats: Arc::default(),
             parser: Parser::Json,
             ansi: Ansi::Keep,
             multiline: Multiline::None,
-            zone: Zone::Utc,
-            max_line: ingest::MAX_LINE_BYTES,
             routes: Arc::clone(&self.routes),
-            columns: Arc::default(),
             redactor: Arc::clone(&self.redactor),
             metrics: Arc::clone(&self.metrics),
-            filter: Filter::default(),
+            ..ingest::Options::default()
         };
         // Every byte of the stream was recorded, so its length says where it goes on.
         let position = counters.bytes;

@@ -217,19 +217,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn options() -> Arc<ingest::Options> {
-        Arc::new(ingest::Options {
-            formats: Arc::default(),
-            parser: ingest::Parser::Auto,
-            ansi: ingest::Ansi::Strip,
-            multiline: ingest::Multiline::Auto,
-            zone: ingest::Zone::Utc,
-            max_line: ingest::MAX_LINE_BYTES,
-            routes: Arc::new([None]),
-            columns: Arc::default(),
-            redactor: Arc::default(),
-            metrics: Arc::default(),
-            filter: ingest::rules::Filter::default(),
-        })
+        Arc::new(ingest::Options::default())
     }
 
     type Following = std::thread::JoinHandle<Result<End, Error>>;

@@ -266,26 +266,13 @@ fn shown(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::rules::Filter;
-    use crate::ingest::{Ansi, MAX_LINE_BYTES, Multiline, Parser, Zone};
+
     use crate::record::Rule;
     use serde_json::json;
 
     fn options() -> ingest::Options {
         let errors = Rule::new(vec![("Level".to_owned(), vec!["ERROR".to_owned()])]);
-        ingest::Options {
-            formats: Arc::default(),
-            parser: Parser::Auto,
-            ansi: Ansi::Strip,
-            multiline: Multiline::Auto,
-            zone: Zone::Utc,
-            max_line: MAX_LINE_BYTES,
-            routes: Arc::new([None, Some(errors)]),
-            columns: Arc::default(),
-            redactor: Arc::default(),
-            filter: Filter::default(),
-            metrics: Arc::default(),
-        }
+        ingest::Options { routes: Arc::new([None, Some(errors)]), ..ingest::Options::default() }
     }
 
     fn failures(test: &Test) -> Vec<Failure> {

@@ -154,24 +154,12 @@ fn counted(redactor: &Redactor) -> BTreeMap<String, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::rules::Filter;
-    use crate::ingest::{Ansi, MAX_LINE_BYTES, Multiline, Outcome, Parser, Zone};
+
+    use crate::ingest::Outcome;
     use crate::record::Rule;
 
     fn options(routes: Vec<Option<Rule>>) -> ingest::Options {
-        ingest::Options {
-            formats: Arc::default(),
-            parser: Parser::Auto,
-            ansi: Ansi::Strip,
-            multiline: Multiline::Auto,
-            zone: Zone::Utc,
-            max_line: MAX_LINE_BYTES,
-            routes: routes.into(),
-            columns: Arc::default(),
-            redactor: Arc::default(),
-            filter: Filter::default(),
-            metrics: Arc::default(),
-        }
+        ingest::Options { routes: routes.into(), ..ingest::Options::default() }
     }
 
     fn level(level: &str) -> Option<Rule> {

@@ -1,7 +1,5 @@
 //! Tests of [`super`]: selection, columns, descriptors.
 
-use std::sync::Arc;
-
 use super::*;
 use crate::ingest;
 use crate::source::docker::Host;
@@ -13,19 +11,7 @@ fn options() -> Options {
         include: Select::default(),
         exclude: Select::default(),
         columns: Vec::new(),
-        ingest: ingest::Options {
-            formats: Arc::default(),
-            parser: ingest::Parser::Auto,
-            ansi: ingest::Ansi::Strip,
-            multiline: ingest::Multiline::Auto,
-            zone: ingest::Zone::Utc,
-            max_line: 1024 * 1024,
-            routes: Arc::new([None]),
-            columns: Arc::default(),
-            redactor: Arc::default(),
-            metrics: Arc::default(),
-            filter: ingest::rules::Filter::default(),
-        },
+        ingest: ingest::Options::default(),
     }
 }
 

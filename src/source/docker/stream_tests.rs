@@ -3,7 +3,7 @@
 use super::*;
 use crate::buffer::section::split_record;
 use crate::ingest::rules::{Count, Filter, Kind, Limit};
-use crate::ingest::{Multiline, Options, Parser, Zone};
+use crate::ingest::{Multiline, Options, Parser};
 use crate::record::{Constants, OriginId};
 
 fn begin(position: Position) -> Begin {
@@ -16,19 +16,7 @@ fn track(position: Position, since: Option<Nanos>, max_line: usize) -> Track {
 }
 
 fn track_with(position: Position, since: Option<Nanos>, max_line: usize, filter: Filter) -> Track {
-    let options = Options {
-        formats: Arc::default(),
-        parser: Parser::Raw,
-        ansi: crate::ingest::Ansi::Strip,
-        multiline: Multiline::None,
-        zone: Zone::Utc,
-        max_line,
-        routes: Arc::new([None]),
-        columns: Arc::default(),
-        redactor: Arc::default(),
-        metrics: Arc::default(),
-        filter,
-    };
+    let options = Options { parser: Parser::Raw, multiline: Multiline::None, max_line, filter, ..Options::default() };
     let begin = begin(position);
     let ingest = Ingest::new(
         Arc::new(options),

@@ -26,7 +26,7 @@ use super::{ColumnFrom, Error, Host, Options, Select, Setup, Stats};
 use crate::buffer::detached::{Detached, detached};
 use crate::buffer::section::split_record;
 use crate::buffer::{LiveOrigin, Section};
-use crate::ingest::{self, Multiline, Parser, Zone};
+use crate::ingest::{self, Multiline, Parser};
 use crate::record::Nanos;
 use crate::source::{Control, Drained, RunColumns};
 
@@ -118,17 +118,10 @@ impl Engine {
                 ("RunID".into(), ColumnFrom::Env("RUN_ID".into())),
             ],
             ingest: ingest::Options {
-                formats: Arc::default(),
                 parser: Parser::Raw,
-                ansi: crate::ingest::Ansi::Strip,
                 multiline: Multiline::None,
-                zone: Zone::Utc,
                 max_line: 8 * 1024 * 1024,
-                routes: Arc::new([None]),
-                columns: Arc::default(),
-                redactor: Arc::default(),
-                metrics: Arc::default(),
-                filter: ingest::rules::Filter::default(),
+                ..ingest::Options::default()
             },
         }
     }

@@ -27,7 +27,7 @@ use super::position::Position;
 use super::*;
 use crate::buffer::detached::{Detached, detached};
 use crate::buffer::section::{Section, split_record};
-use crate::ingest::{self, Multiline, Parser, Zone};
+use crate::ingest::{self, Multiline, Parser};
 use crate::record::{GapKind, OriginId};
 use crate::source::{Control, Drained};
 
@@ -53,19 +53,7 @@ fn options(name: &str, include: &[String]) -> Options {
         exclude: Vec::new(),
         start_at: StartAt::Beginning,
         ignore_older: None,
-        ingest: ingest::Options {
-            formats: Arc::default(),
-            parser: Parser::Raw,
-            ansi: crate::ingest::Ansi::Strip,
-            multiline: Multiline::None,
-            zone: Zone::Utc,
-            max_line: 1024 * 1024,
-            routes: Arc::from([None]),
-            columns: Arc::default(),
-            redactor: Arc::default(),
-            metrics: Arc::default(),
-            filter: ingest::rules::Filter::default(),
-        },
+        ingest: ingest::Options { parser: Parser::Raw, multiline: Multiline::None, ..ingest::Options::default() },
     }
 }
 
