@@ -351,7 +351,7 @@ impl Open {
                 Added::Joined
             }
             Step::Join(inside) => {
-                let was_plain = self.inside == Inside::Plain;
+                let was_plain = matches!(self.inside, Inside::Plain | Inside::Told);
                 if matches!((self.inside, inside), (Inside::Frames(_), Inside::Python(_))) {
                     // What was taken for an exception only introduces one.
                     self.suspect = None;

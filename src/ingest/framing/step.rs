@@ -17,6 +17,8 @@ pub(super) enum Inside {
     /// A line and its indented continuation.
     #[default]
     Plain,
+    /// Behind what asyncio says of a task, with no line of its logger before it: as plain, but for more of that.
+    Told,
     /// Behind the first of the two lines of java.util.logging.
     Headed,
     Python(python::Place),
@@ -80,7 +82,7 @@ impl Opening {
 impl Inside {
     pub(super) fn sight(self) -> Sight {
         match self {
-            Inside::Plain | Inside::Headed | Inside::Object(_) => Sight::None,
+            Inside::Plain | Inside::Told | Inside::Headed | Inside::Object(_) => Sight::None,
             Inside::Python(place) => place.sight(),
             Inside::Frames(place) => place.sight(),
             Inside::Node(place) => place.sight(),
@@ -96,6 +98,8 @@ impl Inside {
         let text = &*text;
         match self {
             Inside::Plain => plain(text, so),
+            Inside::Told if python::is_context(text) => Step::Leave,
+            Inside::Told => plain(text, so),
             Inside::Headed => match java::is_second_of_two(text) {
                 true => Step::Join(Inside::Plain),
                 false => Step::Leave,
@@ -117,7 +121,7 @@ impl Inside {
 /// A line as the decisions see it. An ordinary one may begin with a colour; one of a stack may have them anywhere.
 fn uncoloured(inside: Inside, text: &[u8]) -> Cow<'_, [u8]> {
     match (text.first(), inside) {
-        (Some(&ansi::ESCAPE), Inside::Plain) => Cow::Borrowed(ansi::behind(text)),
+        (Some(&ansi::ESCAPE), Inside::Plain | Inside::Told) => Cow::Borrowed(ansi::behind(text)),
         (Some(&ansi::ESCAPE), _) => ansi::strip(text),
         _ => Cow::Borrowed(text),
     }
@@ -134,6 +138,8 @@ pub(super) fn opened(text: &[u8]) -> Opening {
         Some(b' ') => python::indented(text).unwrap_or_default(),
         Some(b'g') if panics::is_goroutine(text) => Inside::Go(go::Place::Goroutine),
         Some(b'p' | b'f') if panics::is_go_panic(text) => Inside::Go(go::Place::Panic),
+        // Held back behind another of its kind, each would be looked at many times where no stack follows.
+        Some(b'f' | b't' | b'h' | b'p') if python::is_context(text) => Inside::Told,
         Some(b't') if panics::begins_rust(text) => Inside::Rust(rust::Place::of_head(text)),
         Some(b'/' | b'n' | b'f') if throwable::is_place(text) => Inside::Node(node::Place::Source),
         Some(b'A'..=b'Z') if java::is_first_of_two(text) => Inside::Headed,

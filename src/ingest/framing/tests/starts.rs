@@ -137,3 +137,14 @@ fn a_line_is_looked_at_a_few_times_at_most() {
     assert_eq!(pieces(&Multiline::Auto, &text).len(), 40_000);
     assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn lines_of_tasks_alone_are_lines_of_their_own() {
+    check("task: <a>\nfuture: <b>\ntask: <c>\n", &["task: <a>\n", "future: <b>\n", "task: <c>\n"]);
+    check("task: <a>\n  more\nnext\n", &["task: <a>\n  more\n", "next\n"]);
+    let traceback = "Traceback (most recent call last):\n  x\nE: y\n";
+    let below = format!("task: <a>\ntask: <b>\n{traceback}");
+    check(&below, &["task: <a>\n", &format!("task: <b>\n{traceback}")]);
+    let logged = format!("never retrieved\n{below}");
+    check(&logged, &[&logged]);
+}
