@@ -217,6 +217,19 @@ fn of_a_group_only_the_lines_without_a_record_are_left_out() {
 }
 
 #[test]
+fn lines_of_a_secret_that_became_one_are_all_counted() {
+    let key =
+        format!("  -----BEGIN PRIVATE KEY-----\n{}  -----END PRIVATE KEY-----\n", "  MIIEvQIBADANBgkq\n".repeat(20));
+    let text = format!("INFO: calm\n{key}Traceback (most recent call last):\n  x\nValueError: bad\n");
+    let count = |level: &str| {
+        let rules = Rules { drop: vec![drop(globs(&[("Level", &[level])]))], sample: vec![] };
+        let (_, counters) = kept(rules, &text);
+        (counters.lines, counters.filtered_lines)
+    };
+    assert_eq!((count("INFO"), count("ERROR")), ((26, 23), (26, 3)));
+}
+
+#[test]
 fn pieces_of_a_line_over_the_bound_are_not_sampled_as_nobody_knows_their_level() {
     let text = format!("DEBUG: {}\nDEBUG: short\n", "y".repeat(250_000));
     let (messages, counters) = kept(Rules { drop: vec![], sample: vec![sample(None, 0.0)] }, &text);
