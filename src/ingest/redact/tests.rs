@@ -1,5 +1,6 @@
 //! Redaction as a whole: what goes, what stays, in which form.
 
+mod cut_keys;
 mod generated;
 
 use super::*;

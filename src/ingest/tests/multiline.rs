@@ -198,3 +198,42 @@ fn kept_colours_stand_in_the_stack_and_not_in_the_type() {
     let stack = &java[4..];
     assert_eq!(found[0].columns["Exception"], json!({"Type":"java.io.IOException","Message":"x","Stack":stack}));
 }
+
+#[test]
+fn no_line_of_a_private_key_is_left_where_a_group_is_cut_within_it() {
+    let line = |n: usize| format!("MIIEowIBAAKCAQEA{n:02}x7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq9Zt4Vw8Np3Rt5Vx7k2Lq");
+    let check = |found: &[Record], case: &str| {
+        let text: String = found.iter().map(|record| record.columns.to_string()).collect();
+        assert!(!text.contains("MIIE") && !text.contains("x7k2") && !text.contains("hunter2"), "{case}: {text}");
+        assert!(text.contains("the end."), "{case}: {text}");
+    };
+    let start = Multiline::Start(Start::new("^[A-Z]{2,}:").expect("a pattern"));
+    let bound = Arc::new(Options { multiline: start, ..(*options(Parser::Auto, Vec::new())).clone() });
+    for head in ["", "  ", "[a.b] "] {
+        let mut lines = vec!["login password=hunter2 failed.".to_owned(), "-----BEGIN PRIVATE KEY-----".to_owned()];
+        lines.extend((0..40).map(line));
+        lines.extend(["-----END PRIVATE KEY-----".to_owned(), "password=hunter2 is the end.".to_owned()]);
+        let key: Vec<String> = lines.iter().map(|line| format!("{head}{line}\n")).collect();
+        // The most lines of a group are reached at each line of it.
+        for before in (458..499).step_by(4) {
+            let text = format!("INFO:a:one\n{}{}", "more.\n".repeat(before), key.concat());
+            let found = all(&mut ingest(Arc::clone(&bound)), text.as_bytes());
+            assert_eq!(found[0].columns["Fields"], json!({"GroupPiece":1}), "{head:?} {before}");
+            check(&found, &format!("{head:?} {before}"));
+        }
+        // Whoever writes it pauses; where another process read on from, only what is behind is known.
+        for k in [1, 2, 3, 7, 13] {
+            for (from, resumed) in [(0, false), (20, true)] {
+                let mut ingest = ingest(Arc::clone(&bound));
+                ingest.redaction = Redaction::new(Arc::default(), resumed);
+                let mut found = Vec::new();
+                for lines in key[from..].chunks(k) {
+                    let text = lines.concat();
+                    assert_eq!(ingest.feed(text.as_bytes(), &READ_TIME, Flush::Group).consumed, text.len());
+                    found.extend(ingest.section(Vec::new(), false).iter().flat_map(records));
+                }
+                check(&found, &format!("{head:?}, {k} lines, from {from}"));
+            }
+        }
+    }
+}
